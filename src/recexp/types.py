@@ -61,7 +61,7 @@ class Dataset:
         users, items: first column `user` (`item`) holds the raw id; further columns are features
             (numbers, categories as strings, lists of strings for multi-valued ones, `title`/`text` as text).
         part: [N] int8 for `split=given`: 0 train, 1 validation, 2 test; None where the files do not say.
-        negatives: [U, n] int32 given test candidates of each user, PAD where there are fewer; None where there are none.
+        negatives: [U, n] int32 given test candidates of each user, PAD where there are fewer; None if there are none.
         sha256: of the prepared content, whatever file format it came in.
     """
 
