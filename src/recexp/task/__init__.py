@@ -1,0 +1,46 @@
+"""The tasks, one file each, and what surrounds all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from recexp import checks
+from recexp.config import complete
+from recexp.store import Folder
+from recexp.task.job import Job, running
+
+
+def execute(composed: DictConfig) -> Path:
+    """Run the task that a job's config names, in the folder that Hydra made; the folder.
+
+    Raises:
+        RecexpError: it asks for something impossible; nothing is left behind.
+    """
+    hydra = HydraConfig.get()
+    in_sweep = hydra.mode == RunMode.MULTIRUN
+    job = Job(
+        Folder(hydra.runtime.output_dir),
+        study=Path(hydra.sweep.dir).name if in_sweep else None,
+        resumed=bool(composed.get("resume")),
+        choices={group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")},
+    )
+    with running(job):
+        config = finished(composed, hydra) if in_sweep else composed
+        get_method(config.task._target_)(config, job)
+    return job.folder.path
+
+
+def finished(composed: DictConfig, hydra: HydraConf) -> DictConfig:
+    """A sweep job's config, completed and checked: Hydra's hook before a folder is there for single runs only."""
+    whole = OmegaConf.create({**composed, "hydra": hydra}, flags={"allow_objects": True})
+    complete(whole)
+    checks.refuse_impossible(whole)
+    with open_dict(whole):
+        del whole["hydra"]
+    return whole

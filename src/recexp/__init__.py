@@ -1,0 +1,40 @@
+"""recexp: declarative experiments for recommender systems.
+
+>>> run = recexp.run("model=mf", "data=movielens_1m")
+>>> run.metrics["test/ndcg@10"]
+>>> recexp.load_run("outputs/…").recommend(users=[1, 2], k=10)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recexp.errors import RecexpError
+
+if TYPE_CHECKING:
+    from recexp.task.run import Run
+
+__all__ = ["RecexpError", "load_run", "run"]
+
+
+def run(*overrides: str) -> Run:
+    """Do what `python -m recexp OVERRIDES` does, here, and return the run it wrote.
+
+    Raises:
+        RecexpError: something impossible was asked.
+    """
+    from recexp.__main__ import compose_and_run
+
+    return load_run(compose_and_run(list(overrides))[-1])
+
+
+def load_run(path: Path | str) -> Run:
+    """The run in a folder.
+
+    Raises:
+        RecexpError: the folder holds no run.
+    """
+    from recexp.task.run import Run
+
+    return Run(path)

@@ -1,0 +1,71 @@
+"""`python -m recexp` and `recexp`. Light imports only: help, completion and mistakes never wait for torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import uuid
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from recexp import config, desk
+from recexp.errors import RecexpError
+
+OmegaConf.register_new_resolver("recexp.short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
+
+
+def main() -> None:
+    """The console script: exit status 0 done, 1 a run failed, 2 something impossible was asked."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
+    try:
+        for folder in compose_and_run(sys.argv[1:]):
+            print(folder)
+    except RecexpError as error:
+        if wants_traceback:
+            traceback.print_exc()
+        sys.stderr.write(f"recexp: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("recexp: stopped.\n")
+        sys.exit(130)
+
+
+def compose_and_run(arguments: list[str]) -> list[Path]:
+    """Compose the experiment that the arguments ask for and run its task; the folders it wrote, grid or not.
+
+    Raises:
+        RecexpError: something impossible was asked.
+    """
+    folders: list[Path] = []
+
+    @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
+    def job(composed: DictConfig) -> None:
+        from recexp.task import execute
+
+        folders.append(execute(composed))
+
+    typed, before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [typed[0], *config.with_choices_of_run(arguments)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own errors come to us instead of being printed
+    try:
+        job()
+    except config.Refusal as refusal:
+        raise refusal.error from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RecexpError(desk.explain(error, arguments)) from error
+    finally:
+        sys.argv = typed
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+    return folders
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The one LightningDataModule: data x split -> loaders, the same for every dataset and every model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from recexp.types import Batch, Dataset, Interactions, Log, Query, Split
+
+
+class Source(Protocol):
+    """An option of the group `data`."""
+
+    def load(self) -> Dataset: ...
+
+
+class Splitter(Protocol):
+    """An option of the group `split`."""
+
+    def __call__(self, dataset: Dataset, seed: int) -> Split: ...
+
+
+class Portions(Protocol):
+    """What takes the data: a fit module says in what portions."""
+
+    def training_loader(self, data: DataModule) -> Any: ...
+
+    def evaluation_loader(self, data: DataModule, part: str) -> Any: ...
+
+
+class DataModule(pl.LightningDataModule):
+    """Loads, splits and hands out row numbers; the rows themselves wait on the model's device.
+
+    Args:
+        source: the dataset. splitter: the split.
+        chunk: users evaluated at once [count].
+        seed: of the split and of the training order.
+    """
+
+    dataset: Dataset
+    split: Split
+
+    def __init__(self, source: Source, splitter: Splitter, chunk: int, seed: int) -> None:
+        super().__init__()
+        self.source, self.splitter, self.chunk, self.seed = source, splitter, chunk, seed
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load and split, once."""
+        if not hasattr(self, "split"):
+            self.dataset = self.source.load()
+            self.split = self.splitter(self.dataset, self.seed)
+
+    def training_rows(self, batch_size: int) -> DataLoader[Tensor]:
+        """Batches of row numbers of `split.train`, in an order that depends on (seed, epoch) only."""
+        return self._loader(len(self.split.train), batch_size, self.seed)
+
+    def train_dataloader(self) -> Any:
+        return self._fit_module.training_loader(self)
+
+    def val_dataloader(self) -> Any:
+        return self._fit_module.evaluation_loader(self, "val")
+
+    def test_dataloader(self) -> Any:
+        return self._fit_module.evaluation_loader(self, "test")
+
+    @property
+    def _fit_module(self) -> Portions:
+        assert self.trainer is not None
+        module: Portions = self.trainer.lightning_module  # type: ignore[assignment]
+        return module
+
+    def evaluation_rows(self, num_users: int) -> DataLoader[Tensor]:
+        """Chunks of the row numbers of an evaluation's users, each user once."""
+        return self._loader(num_users, self.chunk, None)
+
+    def _loader(self, num_rows: int, batch_size: int, seed: int | None) -> DataLoader[Tensor]:
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = Rows(num_rows, batch_size, seed, rank, ranks)
+        return DataLoader(_Identity(), sampler=sampler, batch_size=None)
+
+
+class Rows(Sampler[Tensor]):
+    """Row numbers in batches, shuffled by (seed, epoch) if there is a seed; each rank gets its own, none gets two.
+
+    Shuffled batches are equal in number on all ranks (training must step together), so up to `ranks - 1` rows
+    are left out of an epoch; unshuffled ones (evaluation) cover every row exactly once.
+    """
+
+    def __init__(self, num_rows: int, batch_size: int, seed: int | None, rank: int, ranks: int) -> None:
+        self.num_rows, self.batch_size, self.seed, self.rank, self.ranks = num_rows, batch_size, seed, rank, ranks
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def _own(self) -> Tensor:
+        if self.seed is None:
+            return torch.arange(self.rank, self.num_rows, self.ranks)
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_rows)
+        even = self.num_rows // self.ranks * self.ranks
+        return torch.from_numpy(order[self.rank : even : self.ranks])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._own().split(self.batch_size))
+
+    def __len__(self) -> int:
+        own = self.num_rows // self.ranks if self.seed is not None else len(range(self.rank, self.num_rows, self.ranks))
+        return -(-own // self.batch_size)
+
+
+class _Identity(TorchDataset[Tensor]):
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return rows
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training events on the model's device: row n asks its user, with what they did before, for its item.
+
+    Shape:
+        user, start [N] int64 · label, weight [N] float32; the items are the log's.
+    """
+
+    log: Log
+    user: Tensor
+    start: Tensor
+    label: Tensor
+    weight: Tensor
+
+    @staticmethod
+    def of(train: Interactions, num_users: int, device: torch.device) -> Examples:
+        """Examples of training events, history being the events before in time order."""
+        user = train.user.astype(np.int64)
+        start = train.offsets(num_users)[user]
+        columns = (torch.from_numpy(c).to(device) for c in (user, start, train.label, train.weight))
+        return Examples(Log.of(train).to(device), *columns)
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        query = Query(self.user[rows], self.log, self.start[rows], stop=rows)
+        return Batch(query, self.log.item[rows], self.label[rows], self.weight[rows])

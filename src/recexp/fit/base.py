@@ -1,0 +1,107 @@
+"""What both ways of fitting share: the model is asked questions, and the answers are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from recexp.data.module import DataModule
+from recexp.eval.protocol import Evaluation, Result
+from recexp.model.base import Recommender
+
+
+class Evaluated(pl.LightningModule):
+    """A LightningModule that is validated and tested by an evaluation protocol.
+
+    Args:
+        model: what is fitted. evaluations: `val` (may be missing) and `test`.
+        checkpoints: the folder of `best.ckpt` and `last.ckpt`.
+        monitor: the validation metric that chooses the best checkpoint, e.g. ndcg@10; a leading minus means less is
+            better, e.g. -rmse.
+        seed: of everything random, together with the epoch.
+    """
+
+    results: dict[str, Result]
+
+    def __init__(
+        self, model: Recommender, evaluations: Mapping[str, Evaluation], checkpoints: Path, monitor: str, seed: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.evaluations = evaluations
+        self.checkpoints = checkpoints
+        self.monitor = monitor
+        self.seed = seed
+        self.results = {}
+
+    @property
+    def data(self) -> DataModule:
+        """The data module of the trainer."""
+        module: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return module
+
+    @property
+    def watched(self) -> dict[str, Any]:
+        """`monitor` and `mode` as Lightning's callbacks take them."""
+        return {"monitor": f"val/{self.monitor.lstrip('-')}", "mode": "min" if self.monitor.startswith("-") else "max"}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Checkpoints: the best on validation (the last where there is none), and the last."""
+        watched = self.watched if "val" in self.evaluations else {}
+        names: dict[str, Any] = {"filename": "best", "save_last": True, "enable_version_counter": False}
+        return [ModelCheckpoint(self.checkpoints, **names, **watched)]
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that are learned, buffers of solved models included."""
+        return sum(tensor.numel() for tensor in self.model.state_dict().values())
+
+    def evaluation_loader(self, data: DataModule, part: str) -> DataLoader[Tensor] | list[Any]:
+        """Chunks of the users that an evaluation asks; nothing if there is no such part."""
+        return data.evaluation_rows(len(self.evaluations[part].users)) if part in self.evaluations else []
+
+    def on_train_epoch_start(self) -> None:
+        """An epoch draws the same numbers whether it is reached in one go or after a resume."""
+        state = np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0] >> np.uint64(1)))
+
+    def on_validation_epoch_start(self) -> None:
+        self.evaluations["val"].reset()
+
+    def on_test_epoch_start(self) -> None:
+        self.evaluations["test"].reset()
+
+    def validation_step(self, rows: Tensor) -> None:
+        self.evaluations["val"].update(self.model.score, rows, self.device)
+
+    def test_step(self, rows: Tensor) -> None:
+        self.evaluations["test"].update(self.model.score, rows, self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._conclude("test")
+
+    def _conclude(self, part: str) -> None:
+        evaluation = self.evaluations[part]
+        if self.trainer.world_size > 1:
+            evaluation.merge(_gathered(evaluation.state()))
+        result = self.results[part] = evaluation.result()
+        for name, value in {**result.metrics, **result.segments}.items():
+            key = f"{part}/{name}"
+            self.log(key, value, prog_bar=key == self.watched["monitor"])
+
+
+def _gathered(state: Any) -> list[Any]:
+    states: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, state)
+    return states

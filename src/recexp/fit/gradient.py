@@ -1,0 +1,90 @@
+"""Fitting by gradient: any pair scorer, any loss, any negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback, EarlyStopping
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from recexp.data.module import DataModule, Examples
+from recexp.fit.base import Evaluated
+from recexp.model.base import PairScorer
+from recexp.negatives.base import Negatives
+
+
+class Patience(EarlyStopping):
+    """Early stopping that a resumed run remembers: one that had run out stays stopped."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class Gradient(Evaluated):
+    """Minimizes the loss of the model's scores of a positive among its candidates, by stochastic gradient.
+
+    Args:
+        model, loss, negatives: as composed; none knows the others.
+        optimizer: makes the optimizer from the model's parameters.
+        batch_size: training events in a step [count].
+        patience: validations without improvement before stopping; None: never stop early.
+        settings: of `Evaluated`.
+    """
+
+    model: PairScorer
+
+    def __init__(
+        self,
+        batch_size: int,
+        patience: int | None,
+        monitor: str,
+        loss: nn.Module,
+        negatives: Negatives,
+        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
+        **settings: Any,
+    ) -> None:
+        super().__init__(monitor=monitor, **settings)
+        self.batch_size = batch_size
+        self.patience = patience
+        self.loss = loss
+        self.negatives = negatives
+        self.optimizer = optimizer
+
+    def configure_callbacks(self) -> list[Callback]:
+        callbacks = super().configure_callbacks()
+        if self.patience is not None:
+            callbacks.append(Patience(**self.watched, patience=self.patience, check_on_train_epoch_end=False))
+        return callbacks
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer(self.model.parameters())
+
+    def training_loader(self, data: DataModule) -> DataLoader[Tensor]:
+        """Shuffled rows of the training events."""
+        return data.training_rows(self.batch_size)
+
+    def on_fit_start(self) -> None:
+        self.negatives.prepare(self.data.split.train, self.data.dataset.num_items)
+        self.negatives.to(self.device)
+        self.examples = Examples.of(self.data.split.train, self.data.dataset.num_users, self.device)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        rank = self.trainer.global_rank
+        self.generator = torch.Generator(self.device).manual_seed(torch.initial_seed() + rank)
+        self.negatives.refresh(self.model.score, self.current_epoch)
+
+    def training_step(self, rows: Tensor) -> Tensor:
+        batch = self.examples[rows]
+        candidates = self.negatives(batch.positive, batch.query, self.generator)
+        candidates = replace(candidates, label=batch.label, weight=batch.weight)
+        loss: Tensor = self.loss(self.model(batch.query, candidates.items), candidates)
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(rows))
+        return loss

@@ -1,0 +1,54 @@
+"""Fitting in closed form: the same trainer, with blocks to solve instead of batches to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+from torch.utils.data import DataLoader, IterableDataset
+
+from recexp.data.module import DataModule
+from recexp.fit.base import Evaluated
+from recexp.model.base import Solvable
+
+
+class Solve(Evaluated):
+    """Lets a `Solvable` model solve its blocks, epoch by epoch.
+
+    Lightning saves checkpoints and counts steps only where an optimizer steps, so a zero-rate SGD over one scalar
+    that is no part of the module serves as the clock.
+
+    Args:
+        monitor, settings: of `Evaluated`.
+    """
+
+    model: Solvable  # type: ignore[assignment]
+
+    def __init__(self, monitor: str, **settings: Any) -> None:
+        super().__init__(monitor=monitor, **settings)
+        self.automatic_optimization = False
+        self._clock = [torch.zeros((), requires_grad=True)]
+
+    def configure_optimizers(self) -> Optimizer:
+        return SGD(self._clock, lr=0.0)
+
+    def training_loader(self, data: DataModule) -> DataLoader[Tensor]:
+        """The model's own blocks."""
+        self.model.prepare(data.split.train)
+        return DataLoader(_Blocks(self), batch_size=None)
+
+    def training_step(self, block: Tensor) -> None:
+        with torch.no_grad():
+            self.model.solve(block)
+        self.optimizers().step()  # type: ignore[union-attr]
+
+
+class _Blocks(IterableDataset[Tensor]):
+    def __init__(self, module: Solve) -> None:
+        self.module = module
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.module.model.steps(self.module.current_epoch))

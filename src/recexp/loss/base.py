@@ -1,0 +1,67 @@
+"""What the losses share: the positive's score, and means over what counts."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recexp.types import Candidates
+
+
+def positive_score(scores_QC: Tensor, candidates: Candidates) -> Tensor:
+    """The score of each row's positive, [Q, 1]."""
+    return scores_QC.gather(1, candidates.target[:, None])
+
+
+def positive_label(candidates: Candidates, dtype: torch.dtype) -> Tensor:
+    """The label of each row's positive, 1 where the data has none, [Q, 1]."""
+    label_Q = torch.ones_like(candidates.target) if candidates.label is None else candidates.label
+    return label_Q[:, None].to(dtype)
+
+
+def positive_weight(candidates: Candidates) -> Tensor:
+    """The weight of each row, 0 where it has no positive (label <= 0, or its column does not count), [Q]."""
+    weight_Q = candidates.row_weight()
+    if candidates.label is not None:
+        weight_Q = weight_Q * (candidates.label > 0)
+    if candidates.valid is not None:
+        weight_Q = weight_Q * candidates.valid.gather(1, candidates.target[:, None])[:, 0]
+    return weight_Q
+
+
+def ratio(total: Tensor, weight: Tensor) -> Tensor:
+    """total / weight, and 0 with gradient 0 where nothing weighs anything."""
+    return total / weight.where(weight > 0, torch.ones_like(weight))
+
+
+def mean_over_entries(loss_QC: Tensor, candidates: Candidates) -> Tensor:
+    """sum_qc w_q v_qc l_qc / sum_qc w_q v_qc, v = 1 where a column counts for its row."""
+    loss_Q, count_Q = _sum_over_columns(loss_QC, candidates)
+    weight_Q = candidates.row_weight()
+    return ratio((weight_Q * loss_Q).sum(), (weight_Q * count_Q).sum())
+
+
+def mean_over_pairs(loss_QC: Tensor, candidates: Candidates) -> Tensor:
+    """sum_qc w_q n_qc l_qc / sum_qc w_q n_qc over rows with a positive, n = 1 at their valid negatives."""
+    loss_Q, count_Q = _sum_over_columns(loss_QC.scatter(1, candidates.target[:, None], 0.0), candidates)
+    weight_Q = positive_weight(candidates)
+    return ratio((weight_Q * loss_Q).sum(), (weight_Q * (count_Q - 1)).sum())
+
+
+def _sum_over_columns(loss_QC: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor]:
+    """The sum over the columns that count, [Q], and how many they are, [Q]; no mask is made where all count."""
+    if candidates.valid is None:
+        return loss_QC.sum(1), torch.full_like(candidates.target, candidates.num_columns)
+    return torch.where(candidates.valid, loss_QC, 0.0).sum(1), candidates.valid.sum(1)
+
+
+def softmax_of_positive(logits_QC: Tensor, candidates: Candidates) -> Tensor:
+    """-log softmax at the positive over the columns that count: weighted mean over rows with a positive."""
+    if candidates.valid is not None:
+        # the lowest number instead of -inf: a row in which nothing counts then stays finite
+        logits_QC = logits_QC.masked_fill(~candidates.valid, torch.finfo(logits_QC.dtype).min)
+    weight_Q = positive_weight(candidates)
+    loss_Q = F.cross_entropy(logits_QC, candidates.target, reduction="none")
+    loss_Q = loss_Q.where(weight_Q > 0, torch.zeros_like(loss_Q))
+    return ratio((weight_Q * loss_Q).sum(), weight_Q.sum())

@@ -1,0 +1,87 @@
+"""What all negatives are, and what those that draw items share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recexp.errors import RecexpError, nearest
+from recexp.types import Candidates, Interactions, Query
+
+SEEN = ("keep", "mask")
+
+
+class Negatives(nn.Module):
+    """Which items each row of a training batch is scored against.
+
+    A module so that its tables follow the model to its device; they are no weights and stay out of checkpoints.
+    """
+
+    num_items: int
+
+    def prepare(self, interactions: Interactions, num_items: int) -> None:
+        """Learn from the training part, once, before the first batch."""
+        self.num_items = num_items
+
+    def refresh(self, score: Callable[..., Tensor], epoch: int) -> None:
+        """Look at the model at the start of an epoch; only hard negatives do."""
+
+    def forward(self, positive: Tensor, query: Query, generator: torch.Generator) -> Candidates:
+        """The candidates of each row. positive [Q] int64, query of Q rows, generator on their device."""
+        raise NotImplementedError
+
+
+class Draws(nn.Module):
+    """Candidates [Q, 1 + n]: the positive, then what was drawn for it; a drawn positive does not count.
+
+    Args:
+        num_negatives: n, items drawn for each positive [count].
+        seen: `keep` lets other items of the user's training history count as negatives, `mask` does not.
+    Raises:
+        RecexpError: num_negatives below 1, an unknown `seen`, or `mask` where rows are not users.
+    """
+
+    keys: Tensor
+
+    def __init__(self, num_negatives: int, seen: str) -> None:
+        super().__init__()
+        if num_negatives < 1:
+            raise RecexpError(
+                f"negatives.num_negatives={num_negatives} draws nothing; allowed: 1 or more. "
+                "Type negatives.num_negatives=4, or negatives=observed to learn from labels alone."
+            )
+        if seen not in SEEN:
+            allowed = nearest(seen, SEEN)
+            raise RecexpError(
+                f"negatives.seen={seen} is unknown; allowed: {', '.join(allowed)}. Type negatives.seen={allowed[0]}"
+            )
+        self.num_negatives = num_negatives
+        self.seen = seen
+        self.register_buffer("keys", torch.empty(0, dtype=torch.int64), persistent=False)
+
+    def prepare(self, interactions: Interactions, num_items: int) -> None:
+        self.num_items = num_items
+        if self.seen == "mask":
+            keys = np.unique(interactions.user.astype(np.int64) * num_items + interactions.item)
+            # a last key that nobody has, so that a search never ends behind the table
+            self.keys = torch.from_numpy(np.append(keys, np.iinfo(np.int64).max)).to(self.keys.device)
+
+    def forward(self, positive: Tensor, drawn_QN: Tensor, query: Query) -> Candidates:
+        valid_QN = drawn_QN != positive[:, None]
+        if self.seen == "mask":
+            valid_QN &= ~self._has_seen(query.users, drawn_QN)
+        items_QC = torch.cat([positive[:, None], drawn_QN], dim=1)
+        valid_QC = torch.cat([torch.ones_like(valid_QN[:, :1]), valid_QN], dim=1)
+        return Candidates(items_QC, torch.zeros_like(positive), valid_QC)
+
+    def _has_seen(self, users: Tensor, items_QN: Tensor) -> Tensor:
+        if len(users) != len(items_QN):
+            raise RecexpError(
+                f"negatives.seen=mask was asked for {len(items_QN)} rows of {len(users)} users; "
+                "it needs one user per row. Type negatives.seen=keep for a model that learns every place of a history."
+            )
+        key_QN = users[:, None] * self.num_items + items_QN
+        return self.keys[torch.searchsorted(self.keys, key_QN)] == key_QN

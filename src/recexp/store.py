@@ -1,0 +1,157 @@
+"""The run folder: written so that a kill at any moment leaves each file whole, read without trusting it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recexp.errors import RecexpError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from omegaconf import DictConfig
+    from torch import nn
+
+SECRET = re.compile(r"password|passwd|secret|token$|api_?key|credential", re.IGNORECASE)
+
+
+class Folder:
+    """One run folder and its files, as section "What a run leaves" of the README lists them.
+
+    Args:
+        path: of the folder, made by Hydra.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of `best.ckpt` and `last.ckpt`."""
+        return self.path / "checkpoints"
+
+    def run(self) -> dict[str, Any]:
+        """`run.json`, or nothing if there is none."""
+        return self._json("run.json")
+
+    def metrics(self) -> dict[str, float]:
+        """`metrics.json`, or nothing if there is none."""
+        return self._json("metrics.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text()) if path.exists() else {}
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RecexpError(f"{path} cannot be read ({error}); expected the JSON that a run wrote.") from error
+        if not isinstance(content, dict):
+            raise RecexpError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
+        return content
+
+    def config(self) -> DictConfig:
+        """`config.yaml`, resolved."""
+        from omegaconf import DictConfig, OmegaConf
+        from yaml import YAMLError
+
+        path = self.path / "config.yaml"
+        try:
+            config = OmegaConf.load(path)
+        except FileNotFoundError as error:
+            raise RecexpError(
+                f"{self.path} is not the folder of a run: there is no config.yaml in it. "
+                "Type the folder that the run printed as its last line, such as run=outputs/DATE/TIME_MODEL_DATA_ID."
+            ) from error
+        except (YAMLError, UnicodeDecodeError, OSError) as error:
+            raise RecexpError(f"{path} cannot be read as plain yaml: {str(error).splitlines()[0]}") from error
+        if not isinstance(config, DictConfig):
+            raise RecexpError(f"{path} is empty or no mapping; expected the config that a run wrote.")
+        return config
+
+    def update_run(self, **facts: Any) -> None:
+        """Add facts to `run.json`."""
+        self._write_json("run.json", {**self.run(), **facts})
+
+    def update_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Add metrics to `metrics.json`."""
+        self._write_json("metrics.json", {**self.metrics(), **metrics})
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write `config.yaml`, secrets removed."""
+        from omegaconf import OmegaConf
+
+        self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(without_secrets(config))).encode())
+
+    def write_table(self, name: str, table: pl.DataFrame) -> None:
+        """Write a parquet file."""
+        target = self.path / name
+        table.write_parquet(_beside(target))
+        _beside(target).replace(target)
+
+    def write_model(self, model: nn.Module, users: pl.Series, items: pl.Series) -> None:
+        """Write `weights.safetensors`, and `ids.parquet` whose row number is the dense id."""
+        import polars as pl
+        from safetensors.torch import save
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        sizes = {"num_users": str(len(users)), "num_items": str(len(items))}
+        self._write("weights.safetensors", save(tensors, metadata=sizes))
+        columns = [users.rename("user").to_frame(), items.rename("item").to_frame()]
+        self.write_table("ids.parquet", pl.concat(columns, how="horizontal", strict=False))
+
+    def ids(self) -> tuple[pl.Series, pl.Series]:
+        """Raw ids of users and of items, in order of their dense ids."""
+        import polars as pl
+
+        table = pl.read_parquet(self._finished("ids.parquet"))
+        return table["user"].drop_nulls(), table["item"].drop_nulls()
+
+    def weights(self) -> dict[str, Any]:
+        """Tensors of the model."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self._finished("weights.safetensors"))
+        except SafetensorError as error:
+            raise RecexpError(f"{self.path / 'weights.safetensors'} is damaged: {error}") from error
+
+    def _finished(self, name: str) -> Path:
+        path = self.path / name
+        if not path.exists():
+            status = self.run().get("status", "unknown")
+            raise RecexpError(
+                f"{self.path} has no {name}: its run did not finish (status: {status}). "
+                f"Type resume={self.path} to finish it first."
+            )
+        return path
+
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        self._write(name, (json.dumps(content, indent=2, default=str) + "\n").encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        target = self.path / name
+        with _beside(target).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _beside(target).replace(target)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}")
+
+
+def without_secrets(config: Any) -> Any:
+    """The config with every value under a secret-looking key replaced."""
+    if isinstance(config, Mapping):
+        return {
+            key: "(removed)" if value and SECRET.search(str(key)) else without_secrets(value)
+            for key, value in config.items()
+        }
+    if isinstance(config, list):
+        return [without_secrets(value) for value in config]
+    return config

@@ -1,0 +1,124 @@
+"""From a composed config to its parts. They arrive by `_target_`: nothing here names a model, a loss or a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from recexp.data.module import DataModule
+from recexp.errors import RecexpError
+from recexp.eval.control import popularity
+from recexp.eval.protocol import Evaluation, Protocol
+from recexp.fit.base import Evaluated
+from recexp.model.base import Recommender
+from recexp.split.base import digest
+from recexp.types import Holdout, Interactions
+
+
+class Experiment:
+    """The parts of one experiment, each made once.
+
+    Args:
+        config: composed.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.seed: int = config.seed
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The evaluation protocol, before it knows any data."""
+        protocol: Protocol = instantiate(self.config.eval, _convert_="all")
+        return protocol
+
+    @cached_property
+    def data(self) -> DataModule:
+        """Loaded and split data."""
+        source = instantiate(self.config.data, _convert_="all")
+        splitter = instantiate(self.config.split, _convert_="all")
+        module = DataModule(source, splitter, self.protocol.batch_size, self.seed)
+        module.setup()
+        return module
+
+    @cached_property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """`val`, where the split has a validation part, and `test`."""
+        parts = {"val": self.data.split.validation, "test": self.data.split.test}
+        return {name: self._evaluation(holdout) for name, holdout in parts.items() if holdout is not None}
+
+    def _evaluation(self, holdout: Holdout) -> Evaluation:
+        return self.protocol.on(self.data.split, holdout, self.data.dataset, self.seed)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells one result from another: hashes of data, split and protocol."""
+        test = self.evaluations["test"]
+        return {
+            "data": self.data.dataset.sha256,
+            "split": digest(self.data.split),
+            "eval": {"name": self.protocol.name, "hash": test.sha256},
+        }
+
+    def model(self) -> Recommender:
+        """A new model for this data, the same at the same seed."""
+        dataset = self.data.dataset
+        return new_model(self.config, dataset.num_users, dataset.num_items)
+
+    def module(self, model: Recommender, checkpoints: Path) -> Evaluated:
+        """The LightningModule that fits the model."""
+        pieces = {name: instantiate(self.config[name]) for name in ("loss", "negatives") if name in self.config}
+        if "optimizer" in self.config:
+            pieces["optimizer"] = instantiate(self.config.optimizer, _partial_=True)
+        common = {"evaluations": self.evaluations, "monitor": self.protocol.monitor, "seed": self.seed}
+        module: Evaluated = instantiate(self.config.fit, **pieces, **common, model=model, checkpoints=checkpoints)
+        return module
+
+    def loggers(self, folder: Path) -> list[Logger]:
+        """The loggers, writing into the run's folder."""
+        return [instantiate(logger, save_dir=str(folder)) for logger in self.config.logger.values()]
+
+    def trainer(self, loggers: list[Logger] | None = None) -> pl.Trainer:
+        """The Lightning Trainer as configured; what Lightning refuses is refused in one line."""
+        bars: list[Callback] = [RichProgressBar(leave=False)] if self.config.trainer.enable_progress_bar else []
+        try:
+            trainer: pl.Trainer = instantiate(
+                self.config.trainer, logger=loggers or False, callbacks=bars, enable_model_summary=False
+            )
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise RecexpError(f"trainer: {getattr(error, '__cause__', None) or error}") from error
+        return trainer
+
+    def with_validation_in_train(self, num_epochs: int) -> Experiment:
+        """The same experiment without a validation part: its events are for training, the epochs are fixed."""
+        settings: dict[str, Any] = {"trainer": {"max_epochs": num_epochs}}
+        if "patience" in self.config.fit:
+            settings["fit"] = {"patience": None}
+        merged = OmegaConf.merge(self.config, settings)
+        assert isinstance(merged, DictConfig)
+        whole = Experiment(merged)
+        split = self.data.split
+        assert split.validation is not None
+        train = Interactions.concat(split.train, split.validation.target)
+        whole.data.split = replace(split, train=train, validation=None)
+        return whole
+
+    def popularity(self) -> dict[str, float]:
+        """The test metrics of popularity, the control that every model must beat."""
+        return popularity(self.evaluations["test"], self.protocol.batch_size).metrics
+
+
+def new_model(config: DictConfig, num_users: int, num_items: int) -> Recommender:
+    """A model for so many users and items, the same at the same seed."""
+    torch.manual_seed(config.seed)
+    model: Recommender = instantiate(config.model, num_users=num_users, num_items=num_items, _convert_="all")
+    return model

@@ -1,0 +1,21 @@
+"""task=recommend: the best items for all or given users, as a parquet file."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from recexp.task import show
+from recexp.task.job import Job
+from recexp.task.run import Run
+
+
+def recommend(config: DictConfig, job: Job) -> None:
+    """Write `recommendations.parquet`: user, item, rank, score."""
+    run = Run(config.run, config)
+    with show.waiting("recommending"):
+        table = run.recommend(config.users, config.k)
+    job.begin(config, parent=run.facts.get("id"))
+    job.folder.write_table("recommendations.parquet", table)
+    job.finish({})
+    show.console.print(table.head(config.k))
+    show.console.print(f"{table.height:,} recommendations for {table['user'].n_unique():,} users")
