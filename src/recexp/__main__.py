@@ -47,7 +47,10 @@ def compose_and_run(arguments: list[str]) -> list[Path]:
     def job(composed: DictConfig) -> None:
         from recexp.task import execute
 
-        folders.append(execute(composed))
+        try:
+            folders.append(execute(composed, arguments))
+        except RecexpError as error:
+            raise config.Refusal(error) from error
 
     typed, before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [typed[0], *config.with_choices_of_run(arguments)]
@@ -56,8 +59,10 @@ def compose_and_run(arguments: list[str]) -> list[Path]:
         job()
     except config.Refusal as refusal:
         raise refusal.error from None
-    except (HydraException, OmegaConfBaseException) as error:
-        raise RecexpError(desk.explain(error, arguments)) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if isinstance(error, ValueError) and not str(error).startswith("Config group override must be"):
+            raise
+        raise desk.explain(error, arguments, config.folder()) from error
     finally:
         sys.argv = typed
         if before is None:

@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,7 +23,8 @@ TARGETS = ("recexp.", "torch.optim.", "pytorch_lightning.Trainer", "pytorch_ligh
 """What `_target_` may name without being named in `allow`."""
 
 BOUNDS: dict[str, tuple[float, float, str]] = {
-    r"(embedding_dim|hidden_dim|batch_size|max_length|num_(layers|heads|negatives|epochs)|max_epochs|patience)": (1, math.inf, "at least 1"),
+    r"(embedding_dim|hidden_dim|batch_size|max_length|max_epochs|patience)": (1, math.inf, "at least 1"),
+    r"num_(layers|heads|negatives|epochs)": (1, math.inf, "at least 1"),
     r"(lr|init_std|half_life|temperature|gamma|alpha)": (1e-300, math.inf, "above 0"),
     r"(weight_decay|regularization|margin|gradient_clip_val|exponent)": (0, math.inf, "at least 0"),
     r"(dropout)": (0, 1 - 1e-9, "from 0 to below 1"),
@@ -47,6 +50,7 @@ def refuse_impossible(config: DictConfig) -> None:
     """
     refuse_added_keys(config)
     plain = resolved(config)
+    refuse_unlike_defaults(config, plain)
     refuse_foreign_targets(plain)
     for path, node in configured(plain):
         refuse_wrong_types(path, node)
@@ -56,8 +60,12 @@ def refuse_impossible(config: DictConfig) -> None:
 
 def refuse_added_keys(config: DictConfig) -> None:
     """Only a setting of Lightning's Trainer may be added with `+`; nothing may be removed with `~`."""
+    given: set[str] = set()
     for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
         key = override.key_or_group
+        if key in given:
+            raise RecexpError(f"{override.input_line}: {key} is given twice; drop one of them.")
+        given.add(key)
         if override.is_delete():
             raise RecexpError(f"{override.input_line}: recexp needs every key; give {key} another value instead.")
         if override.is_add() or override.is_force_add():
@@ -95,6 +103,47 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         raise RecexpError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def refuse_unlike_defaults(config: DictConfig, plain: dict[str, Any]) -> None:
+    """A value given for a key of somebody else's class must be of the kind that its default is."""
+    overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    choices = [o for o in overrides if o.key_or_group in config.hydra.runtime.choices]
+    values = [o for o in overrides if o not in choices and not o.is_add() and not o.is_force_add()]
+    if not values or not GlobalHydra.instance().is_initialized():
+        return
+    loader = GlobalHydra.instance().config_loader()
+    lines = [str(o.input_line) for o in choices]
+    defaults = loader.load_configuration("config", lines, RunMode.RUN, from_shell=False)
+    for override in values:
+        key = override.key_or_group
+        default, value = OmegaConf.select(defaults, key, throw_on_missing=False), _at(plain, key)
+        if not alike(value, default):
+            raise RecexpError(f"{override.input_line}: expected {_kind(default)}, such as its default {default}.")
+
+
+def _at(plain: Any, key: str) -> Any:
+    for step in key.split("."):
+        plain = plain[step] if isinstance(plain, dict) else plain[int(step)]
+    return plain
+
+
+def alike(value: Any, default: Any) -> bool:
+    """Whether a value could stand where the default stands."""
+    if value is None or default is None:
+        return True
+    if isinstance(default, bool):
+        return isinstance(value, bool | int)
+    if isinstance(default, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, str):
+        return isinstance(value, str | int | float)
+    return isinstance(value, list) == OmegaConf.is_list(default)
+
+
+def _kind(default: Any) -> str:
+    kinds: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", str: "a word"}
+    return kinds.get(type(default), "a list" if OmegaConf.is_list(default) else "keys and values")
 
 
 def configured(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from recexp import checks
 from recexp.errors import RecexpError
@@ -32,21 +34,28 @@ class Check(Callback):
     """Hydra calls this before it makes a folder."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        HydraConfig.instance().set_config(config)
-        try:
+        with refusing():
+            HydraConfig.instance().set_config(config)
             complete(config)
             checks.refuse_impossible(config)
             make_folder(Path(config.hydra.run.dir), resumed=bool(config.get("resume")))
-        except RecexpError as error:
-            raise Refusal(error) from error
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        HydraConfig.instance().set_config(config)
-        try:
+        with refusing():
+            HydraConfig.instance().set_config(config)
             checks.refuse_added_keys(config)
             make_folder(Path(config.hydra.sweep.dir), resumed=False)
-        except RecexpError as error:
-            raise Refusal(error) from error
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Lets a refusal, and a config that cannot be resolved, through Hydra's callbacks."""
+    try:
+        yield
+    except RecexpError as error:
+        raise Refusal(error) from error
+    except OmegaConfBaseException as error:
+        raise Refusal(RecexpError(f"the config cannot be resolved: {str(error).splitlines()[0]}")) from error
 
 
 def folder() -> Path:

@@ -9,19 +9,19 @@ import resource
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 
-def provenance() -> dict[str, Any]:
+def provenance(typed: Sequence[str]) -> dict[str, Any]:
     """Command, commit, package versions and hardware, plain types only."""
-    return {"command": command(), "git": commit(), "versions": versions(), "hardware": hardware()}
-
-
-def command() -> str:
-    """What was typed, near enough to type it again."""
-    program = "recexp" if sys.argv[0].endswith("recexp") else "python -m recexp"
-    return shlex.join([*program.split(), *sys.argv[1:]])
+    return {
+        "command": shlex.join(["python", "-m", "recexp", *typed]),
+        "git": commit(),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
 
 
 def commit() -> dict[str, Any] | None:

@@ -100,7 +100,7 @@ class Folder:
         sizes = {"num_users": str(len(users)), "num_items": str(len(items))}
         self._write("weights.safetensors", save(tensors, metadata=sizes))
         columns = [users.rename("user").to_frame(), items.rename("item").to_frame()]
-        self.write_table("ids.parquet", pl.concat(columns, how="horizontal", strict=False))
+        self.write_table("ids.parquet", pl.concat(columns, how="horizontal_extend"))
 
     def ids(self) -> tuple[pl.Series, pl.Series]:
         """Raw ids of users and of items, in order of their dense ids."""

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import chisquare
 
 from recexp.errors import RecexpError
+from recexp.negatives import popularity
 from recexp.negatives.full import Full
 from recexp.negatives.in_batch import InBatch
 from recexp.negatives.observed import Observed
@@ -20,9 +21,9 @@ COUNTS = np.array([4, 2, 1, 1, 0, 0])
 
 
 def events():
-    """User 0 has items 0 0 1, user 1 has 0 1 2, user 2 has 0 3: counts 4 2 1 1 0 0."""
+    """User 0 has items 1 0 0, user 1 has 2 0 1, user 2 has 3 0, in order of time: counts 4 2 1 1 0 0."""
     user = np.array([0, 0, 0, 1, 1, 1, 2, 2], np.int32)
-    item = np.array([0, 0, 1, 0, 1, 2, 0, 3], np.int32)
+    item = np.array([1, 0, 0, 2, 0, 1, 3, 0], np.int32)
     # neither weight nor label has a say in how often an item is drawn
     return Interactions(user, item, np.arange(8), np.full(8, 9.0, np.float32), np.zeros(8, np.float32))
 
@@ -119,6 +120,13 @@ def test_popularity_log_q_is_the_log_probability_of_each_column():
     expected = [[log_q[item] for item in row] for row in candidates.items.tolist()]
     torch.testing.assert_close(candidates.log_q, torch.tensor(expected))
     assert candidates.log_q[0, 0] > candidates.log_q[1, 0]
+
+
+def test_popularity_is_right_at_the_borders_of_its_intervals(monkeypatch):
+    monkeypatch.setattr(popularity, "ONE", 8)  # so few points that every border is met
+    times = drawn(Popularity(3000, 1.0, "keep"))
+    assert times[4:].tolist() == [0, 0]
+    assert chisquare(times[:4], COUNTS[:4] / 8 * times.sum()).pvalue > 0.01
 
 
 def test_uniform_has_no_log_q():

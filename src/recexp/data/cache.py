@@ -37,7 +37,7 @@ def cached(files: Sequence[RawFile], config: Mapping[str, Any], build: Callable[
 
 def _read(path: Path) -> Dataset | None:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return _unpack({name: stored[name] for name in stored.files})
     except FileNotFoundError:
         return None

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from recexp.data.module import DataModule, Examples
+from recexp.errors import RecexpError
 from recexp.fit.base import Evaluated
 from recexp.model.base import PairScorer
 from recexp.negatives.base import Negatives
@@ -64,7 +65,10 @@ class Gradient(Evaluated):
         return callbacks
 
     def configure_optimizers(self) -> Optimizer:
-        return self.optimizer(self.model.parameters())
+        try:
+            return self.optimizer(self.model.parameters())
+        except (TypeError, ValueError) as error:
+            raise RecexpError(f"optimizer: {error}") from error
 
     def training_loader(self, data: DataModule) -> DataLoader[Tensor]:
         """Shuffled rows of the training events."""

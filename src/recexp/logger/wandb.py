@@ -45,6 +45,7 @@ class Wandb(WandbLogger):
             mode=mode,
             settings=settings,
         )
+        self._wandb_init.pop("anonymous", None)  # Lightning sends it, W&B warns of it
         self._start()
 
     def _start(self) -> None:

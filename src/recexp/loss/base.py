@@ -32,7 +32,7 @@ def positive_weight(candidates: Candidates) -> Tensor:
 
 def ratio(total: Tensor, weight: Tensor) -> Tensor:
     """total / weight, and 0 with gradient 0 where nothing weighs anything."""
-    return total / weight.where(weight > 0, torch.ones_like(weight))
+    return total / torch.where(weight > 0, weight, 1.0)
 
 
 def mean_over_entries(loss_QC: Tensor, candidates: Candidates) -> Tensor:
@@ -59,9 +59,9 @@ def _sum_over_columns(loss_QC: Tensor, candidates: Candidates) -> tuple[Tensor, 
 def softmax_of_positive(logits_QC: Tensor, candidates: Candidates) -> Tensor:
     """-log softmax at the positive over the columns that count: weighted mean over rows with a positive."""
     if candidates.valid is not None:
-        # the lowest number instead of -inf: a row in which nothing counts then stays finite
-        logits_QC = logits_QC.masked_fill(~candidates.valid, torch.finfo(logits_QC.dtype).min)
+        logits_QC = logits_QC.masked_fill(~candidates.valid, -torch.inf)
     weight_Q = positive_weight(candidates)
     loss_Q = F.cross_entropy(logits_QC, candidates.target, reduction="none")
-    loss_Q = loss_Q.where(weight_Q > 0, torch.zeros_like(loss_Q))
+    # chosen, not multiplied: a row whose positive does not count may be infinite
+    loss_Q = torch.where(weight_Q > 0, loss_Q, 0.0)
     return ratio((weight_Q * loss_Q).sum(), weight_Q.sum())

@@ -33,7 +33,7 @@ class Given:
         """The split; nothing in it is random."""
         if dataset.part is None:
             raise RecexpError(
-                f"split=given: data={dataset.name} does not say what is train and what is test; "
+                f"split=given: {dataset.name} does not say what is train and what is test; "
                 "take split=leave_one_out, temporal, ratio or user_holdout."
             )
         part = self._with_validation(dataset, dataset.part)
@@ -45,7 +45,7 @@ class Given:
             return part
         if (part == VALIDATION).any():
             raise RecexpError(
-                f"split.validation={NEXT_TO_LAST}: data={dataset.name} has its own; type split.validation={NONE}."
+                f"split.validation={NEXT_TO_LAST}: {dataset.name} has its own; type split.validation={NONE}."
             )
         rows = np.flatnonzero(part != TEST)
         train = dataset.interactions[rows]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.conf import HydraConf
@@ -16,24 +19,33 @@ from recexp.store import Folder
 from recexp.task.job import Job, running
 
 
-def execute(composed: DictConfig) -> Path:
+def execute(composed: DictConfig, typed: Sequence[str]) -> Path:
     """Run the task that a job's config names, in the folder that Hydra made; the folder.
 
     Raises:
         RecexpError: it asks for something impossible; nothing is left behind.
     """
+    quiet()
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
     job = Job(
         Folder(hydra.runtime.output_dir),
         study=Path(hydra.sweep.dir).name if in_sweep else None,
         resumed=bool(composed.get("resume")),
+        typed=typed,
         choices={group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")},
     )
     with running(job):
         config = finished(composed, hydra) if in_sweep else composed
         get_method(config.task._target_)(config, job)
     return job.folder.path
+
+
+def quiet() -> None:
+    """Lightning's banners and tips say nothing of the experiment; its errors still come."""
+    for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning\.|lightning_fabric\.")
 
 
 def finished(composed: DictConfig, hydra: HydraConf) -> DictConfig:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, RichProgressBar
@@ -25,6 +26,19 @@ from recexp.split.base import digest
 from recexp.types import Holdout, Interactions
 
 
+def make(node: DictConfig, **more: Any) -> Any:
+    """Instantiate a config; what its class refuses is refused as the class said it."""
+    try:
+        return instantiate(node, **more, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, RecexpError):
+            raise cause from None
+        if isinstance(cause, MisconfigurationException | TypeError | ValueError):
+            raise RecexpError(f"{str(error).splitlines()[-1].removeprefix('full_key: ')}: {cause}") from error
+        raise
+
+
 class Experiment:
     """The parts of one experiment, each made once.
 
@@ -39,14 +53,14 @@ class Experiment:
     @cached_property
     def protocol(self) -> Protocol:
         """The evaluation protocol, before it knows any data."""
-        protocol: Protocol = instantiate(self.config.eval, _convert_="all")
+        protocol: Protocol = make(self.config.eval)
         return protocol
 
     @cached_property
     def data(self) -> DataModule:
         """Loaded and split data."""
-        source = instantiate(self.config.data, _convert_="all")
-        splitter = instantiate(self.config.split, _convert_="all")
+        source = make(self.config.data)
+        splitter = make(self.config.split)
         module = DataModule(source, splitter, self.protocol.batch_size, self.seed)
         module.setup()
         return module
@@ -76,26 +90,23 @@ class Experiment:
 
     def module(self, model: Recommender, checkpoints: Path) -> Evaluated:
         """The LightningModule that fits the model."""
-        pieces = {name: instantiate(self.config[name]) for name in ("loss", "negatives") if name in self.config}
+        pieces = {name: make(self.config[name]) for name in ("loss", "negatives") if name in self.config}
         if "optimizer" in self.config:
-            pieces["optimizer"] = instantiate(self.config.optimizer, _partial_=True)
+            pieces["optimizer"] = make(self.config.optimizer, _partial_=True)
         common = {"evaluations": self.evaluations, "monitor": self.protocol.monitor, "seed": self.seed}
-        module: Evaluated = instantiate(self.config.fit, **pieces, **common, model=model, checkpoints=checkpoints)
+        module: Evaluated = make(self.config.fit, **pieces, **common, model=model, checkpoints=checkpoints)
         return module
 
     def loggers(self, folder: Path) -> list[Logger]:
         """The loggers, writing into the run's folder."""
-        return [instantiate(logger, save_dir=str(folder)) for logger in self.config.logger.values()]
+        return [make(logger, save_dir=str(folder)) for logger in self.config.logger.values()]
 
     def trainer(self, loggers: list[Logger] | None = None) -> pl.Trainer:
         """The Lightning Trainer as configured; what Lightning refuses is refused in one line."""
         bars: list[Callback] = [RichProgressBar(leave=False)] if self.config.trainer.enable_progress_bar else []
-        try:
-            trainer: pl.Trainer = instantiate(
-                self.config.trainer, logger=loggers or False, callbacks=bars, enable_model_summary=False
-            )
-        except (MisconfigurationException, TypeError, ValueError) as error:
-            raise RecexpError(f"trainer: {getattr(error, '__cause__', None) or error}") from error
+        trainer: pl.Trainer = make(
+            self.config.trainer, logger=loggers or False, callbacks=bars, enable_model_summary=False
+        )
         return trainer
 
     def with_validation_in_train(self, num_epochs: int) -> Experiment:
@@ -120,5 +131,5 @@ class Experiment:
 def new_model(config: DictConfig, num_users: int, num_items: int) -> Recommender:
     """A model for so many users and items, the same at the same seed."""
     torch.manual_seed(config.seed)
-    model: Recommender = instantiate(config.model, num_users=num_users, num_items=num_items, _convert_="all")
+    model: Recommender = make(config.model, num_users=num_users, num_items=num_items)
     return model

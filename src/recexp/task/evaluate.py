@@ -21,7 +21,7 @@ def evaluate(config: DictConfig, job: Job) -> None:
     trainer = experiment.trainer(job.loggers)
     trainer.test(module, datamodule=experiment.data, verbose=False)
     result = module.results["test"]
-    metrics = {f"test/{name}": value for name, value in result.metrics.items()}
+    metrics = {f"test/{name}": value for name, value in {**result.metrics, **result.segments}.items()}
     metrics |= {f"popularity/{name}": value for name, value in experiment.popularity().items()}
     job.folder.write_table("per_user.parquet", result.per_user)
     job.finish(metrics, alarms=result.alarms)
@@ -29,4 +29,4 @@ def evaluate(config: DictConfig, job: Job) -> None:
     if same_test and identity["eval"]["name"] != run.facts["eval"]["name"]:
         name = identity["eval"]["name"]
         run.folder.update_metrics({f"test/{name}/{metric}": value for metric, value in result.metrics.items()})
-    show.results(metrics, result.alarms)
+    show.results(metrics, module.monitor.lstrip("-"), result.alarms)

@@ -21,7 +21,8 @@ def fit(config: DictConfig, job: Job) -> None:
     with show.waiting("reading the data"):
         refuse_refit_without_validation(experiment)
         module = experiment.module(experiment.model(), selection_folder(job, config))
-    experiment.trainer()  # refuses bad settings before anything is written
+    experiment.trainer()  # refuses bad settings before anything is written, and so does the optimizer
+    module.configure_optimizers()
     job.begin(config, **experiment.identity(), num_parameters=module.num_parameters)
     show.opening(experiment, module)
     job.log_with(experiment.loggers(job.folder.path))
@@ -39,7 +40,7 @@ def fit(config: DictConfig, job: Job) -> None:
     metrics |= {f"popularity/{name}": value for name, value in experiment.popularity().items()}
     leave(experiment, module, job)
     job.finish(metrics, alarms=module.results["test"].alarms)
-    show.results(metrics, module.results["test"].alarms)
+    show.results(metrics, module.monitor.lstrip("-"), module.results["test"].alarms)
 
 
 def train(experiment: Experiment, module: Evaluated, job: Job) -> None:

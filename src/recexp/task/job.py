@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ class Job:
         choices: the option of each config group; that of `task` is the job's task.
         study: the sweep it belongs to, or None.
         resumed: whether the folder holds a run to go on with.
+        typed: the arguments as they were typed.
     """
 
-    def __init__(self, folder: Folder, choices: Mapping[str, Any], study: str | None, resumed: bool) -> None:
+    def __init__(
+        self, folder: Folder, choices: Mapping[str, Any], study: str | None, resumed: bool, typed: Sequence[str]
+    ) -> None:
         self.folder = folder
         self.choices = {
             group: OmegaConf.to_object(choice) if OmegaConf.is_config(choice) else choice
@@ -36,6 +39,7 @@ class Job:
         }
         self.study = study
         self.resumed = resumed
+        self.typed = typed
         self.begun = False
         self.loggers: list[Any] = []
         self._started = time.perf_counter()
@@ -63,7 +67,7 @@ class Job:
             reason=None,
             seed=config.seed,
             started=before.get("started", _now()),
-            **facts.provenance(),
+            **facts.provenance(self.typed),
             **identity,
         )
 

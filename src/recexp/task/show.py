@@ -1,7 +1,8 @@
-"""What a person sees of a run: one line before, a table after."""
+"""What a person sees of a run: a line before, tables after."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -10,6 +11,8 @@ from rich.table import Table
 
 from recexp.fit.base import Evaluated
 from recexp.task.assemble import Experiment
+
+PARTS = {"val": "validation", "test": "test", "popularity": "popularity on test"}
 
 console = Console(highlight=False)
 
@@ -28,16 +31,30 @@ def opening(experiment: Experiment, module: Evaluated) -> None:
     )
 
 
-def results(metrics: Mapping[str, float], alarms: Sequence[str]) -> None:
-    """One row for each metric, one column for each of validation, test and popularity on test."""
-    columns = [part for part in ("val", "test", "popularity") if any(key.startswith(f"{part}/") for key in metrics)]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("metric")
-    for part in columns:
-        table.add_column({"popularity": "popularity (test)"}.get(part, part), justify="right")
-    for name in dict.fromkeys(key.split("/", 1)[1] for key in metrics if key.startswith(tuple(columns))):
-        values = (metrics.get(f"{part}/{name}") for part in columns)
-        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
-    console.print(table)
+def results(metrics: Mapping[str, float], main: str, alarms: Sequence[str]) -> None:
+    """A row for each metric and cut-off; a second table with the main metric of each segment.
+
+    Args:
+        metrics: as in metrics.json. main: the metric that chose the model. alarms: printed last.
+    """
+    names = [key.split("/", 1)[1] for key in metrics if key.split("/", 1)[0] in PARTS]
+    whole = [name for name in dict.fromkeys(names) if ":" not in name]
+    segments = [name for name in dict.fromkeys(names) if name.startswith(f"{main}:")]
+    _print("metric", whole, metrics)
+    if segments:
+        console.print()
+        _print(f"{main} of", segments, metrics)
     for alarm in alarms:
         console.print(f"[bold red]alarm:[/] {alarm}")
+
+
+def _print(title: str, names: Sequence[str], metrics: Mapping[str, float]) -> None:
+    parts = [part for part in PARTS if any(f"{part}/{name}" in metrics for name in names)]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(title)
+    for part in parts:
+        table.add_column(PARTS[part], justify="right")
+    for name in names:
+        values = (metrics.get(f"{part}/{name}") for part in parts)
+        table.add_row(re.sub(".*:", "", name), *("" if value is None else f"{value:.4f}" for value in values))
+    console.print(table)
