@@ -237,10 +237,10 @@ class Batch:
     """One training batch: queries, the item each one met, and how it went.
 
     Shape:
-        query of B · positive [B] int64 · label [B] float32 · weight [B] float32.
+        query of B · positive [B] int64 · label [B] float32, None if all are 1 · weight [B] float32.
     """
 
     query: Query
     positive: Tensor
-    label: Tensor
+    label: Tensor | None
     weight: Tensor

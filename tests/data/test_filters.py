@@ -70,9 +70,9 @@ def test_impossible_wishes_are_refused() -> None:
         replace(NOTHING, half_life=9)(EVENTS.drop("time"))
     with pytest.raises(RecexpError, match=r"^toy has 0 interactions after data\.filters"):
         prepare("toy", EVENTS, None, replace(NOTHING, min_user=10))
-    with pytest.raises(RecexpError, match="^toy has 1 users"):
+    with pytest.raises(RecexpError, match=r"^toy has 1 users"):
         prepare("toy", EVENTS.filter(pl.col("user") == 1), None, NOTHING)
-    with pytest.raises(RecexpError, match="^toy has 1 items"):
+    with pytest.raises(RecexpError, match=r"^toy has 1 items"):
         prepare("toy", EVENTS.filter(pl.col("item") == 7), None, NOTHING)
     with pytest.raises(RecexpError, match=r"label=ratings; allowed: rating"):
         prepare("toy", EVENTS, "ratings", NOTHING)

@@ -14,7 +14,7 @@ from recexp.eval.protocol import Pointwise
 @pytest.fixture
 def pointwise(segments):
     def make(**changed: object) -> Pointwise:
-        usual = {"name": "p", "metrics": list(POINTWISE), "threshold": 3.5, "batch_size": 4}
+        usual = {"name": "p", "metrics": list(POINTWISE), "threshold": 3.0, "batch_size": 4}
         return Pointwise(**{**usual, "segments": segments, **changed})
 
     return make
@@ -29,7 +29,7 @@ def rated(world, happened):
 
 
 def by_hand(score: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    positive = label > 3.5
+    positive = label > 3
     pairs = np.subtract.outer(score[positive], score[~positive])
     probability = 1 / (1 + np.exp(-score))
     return {

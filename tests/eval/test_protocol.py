@@ -285,7 +285,7 @@ def test_draws_follow_the_weights(world, happened, sampled) -> None:
 def test_targets_are_ranked_one_by_one_against_the_given(world, happened, sampled, table, asked) -> None:
     negatives = np.array([[2, 3, 4], [2, 0, PAD]], dtype=np.int32)
     small = world(happened([(0, 5), (1, 5)]), happened([(0, 0), (0, 1), (1, 2)]), 2, 6, negatives=negatives)
-    scores = np.array([[9, 5, 9, 5, 1, 0], [3, 0, 4, 0, 0, 0], [0] * 6], dtype=np.float32)
+    scores = np.array([[9, 5, 9, 5, 1, 0], [-2, 0, -1, 0, 0, 0], [0] * 6], dtype=np.float32)
     evaluation = small.on(sampled(sampling="given", k=[1, 2], metrics=["hr", "recall"]))
     assert evaluation.candidates.tolist() == [[2, 3, 4], [PAD, 0, PAD]]
     assert evaluation.notes == ["1 given negatives are targets of the same user: taken out"]

@@ -126,13 +126,13 @@ class Examples:
     """Training events on the model's device: row n asks its user, with what they did before, for its item.
 
     Shape:
-        user, start [N] int64 · label, weight [N] float32; the items are the log's.
+        user, start [N] int64 · label [N] float32, None if all are 1 · weight [N] float32; the items are the log's.
     """
 
     log: Log
     user: Tensor
     start: Tensor
-    label: Tensor
+    label: Tensor | None
     weight: Tensor
 
     @staticmethod
@@ -140,9 +140,13 @@ class Examples:
         """Examples of training events, history being the events before in time order."""
         user = train.user.astype(np.int64)
         start = train.offsets(num_users)[user]
-        columns = (torch.from_numpy(c).to(device) for c in (user, start, train.label, train.weight))
-        return Examples(Log.of(train).to(device), *columns)
+        user_N, start_N, label_N, weight_N = (
+            torch.from_numpy(column).to(device) for column in (user, start, train.label, train.weight)
+        )
+        implicit = bool((train.label == 1).all())
+        return Examples(Log.of(train).to(device), user_N, start_N, None if implicit else label_N, weight_N)
 
     def __getitem__(self, rows: Tensor) -> Batch:
         query = Query(self.user[rows], self.log, self.start[rows], stop=rows)
-        return Batch(query, self.log.item[rows], self.label[rows], self.weight[rows])
+        label = None if self.label is None else self.label[rows]
+        return Batch(query, self.log.item[rows], label, self.weight[rows])

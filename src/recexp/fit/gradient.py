@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from recexp.data.module import DataModule, Examples
 from recexp.errors import RecexpError
 from recexp.fit.base import Evaluated
+from recexp.loss.base import Comparison
 from recexp.model.base import PairScorer
 from recexp.negatives.base import Negatives
 
@@ -32,11 +33,13 @@ class Gradient(Evaluated):
     """Minimizes the loss of the model's scores of a positive among its candidates, by stochastic gradient.
 
     Args:
-        model, loss, negatives: as composed; none knows the others.
+        loss, negatives: as composed; neither knows the model.
         optimizer: makes the optimizer from the model's parameters.
         batch_size: training events in a step [count].
         patience: validations without improvement before stopping; None: never stop early.
         settings: of `Evaluated`.
+    Raises:
+        RecexpError: the loss compares and there is nothing to compare with.
     """
 
     model: PairScorer
@@ -45,13 +48,17 @@ class Gradient(Evaluated):
         self,
         batch_size: int,
         patience: int | None,
-        monitor: str,
         loss: nn.Module,
         negatives: Negatives,
         optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         **settings: Any,
     ) -> None:
-        super().__init__(monitor=monitor, **settings)
+        super().__init__(**settings)
+        if isinstance(loss, Comparison) and not negatives.gives_negatives:
+            raise RecexpError(
+                f"{type(loss).__name__} sets positives against negatives, and {type(negatives).__name__} gives none. "
+                "Type loss=ce or loss=squared to learn from labels alone, or negatives=uniform."
+            )
         self.batch_size = batch_size
         self.patience = patience
         self.loss = loss
@@ -89,6 +96,7 @@ class Gradient(Evaluated):
         batch = self.examples[rows]
         candidates = self.negatives(batch.positive, batch.query, self.generator)
         candidates = replace(candidates, label=batch.label, weight=batch.weight)
-        loss: Tensor = self.loss(self.model(batch.query, candidates.items), candidates)
+        scores_QC = self.model(batch.query, candidates.items)
+        loss: Tensor = self.loss(scores_QC.float(), candidates)
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(rows))
         return loss

@@ -22,13 +22,13 @@ class Solve(Evaluated):
     that is no part of the module serves as the clock.
 
     Args:
-        monitor, settings: of `Evaluated`.
+        settings: of `Evaluated`.
     """
 
     model: Solvable  # type: ignore[assignment]
 
-    def __init__(self, monitor: str, **settings: Any) -> None:
-        super().__init__(monitor=monitor, **settings)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         self.automatic_optimization = False
         self._clock = [torch.zeros((), requires_grad=True)]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from recexp.types import Candidates
+
+
+class Comparison(nn.Module):
+    """A loss that sets a positive against negatives; without any it has nothing to say."""
 
 
 def positive_score(scores_QC: Tensor, candidates: Candidates) -> Tensor:

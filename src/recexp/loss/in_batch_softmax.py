@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recexp.errors import RecexpError, nearest
-from recexp.loss.base import softmax_of_positive
+from recexp.loss.base import Comparison, softmax_of_positive
 from recexp.types import Candidates
 
 CORRECTIONS = ("correct", "none")
 
 
-class InBatchSoftmax(nn.Module):
+class InBatchSoftmax(Comparison):
     """InBatchSoftmax: softmax over the batch (or over any other candidates), with log Q correction.
 
         L = -(r > 0)^T log diag softmax(alpha S + beta - log q) / |r > 0|

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from recexp.loss.base import softmax_of_positive
+from recexp.loss.base import Comparison, softmax_of_positive
 from recexp.types import Candidates
 
 
-class Softmax(nn.Module):
+class Softmax(Comparison):
     """Softmax: negative log-likelihood of the positive among its candidates, the mean over rows.
 
         L = -sum log exp(gamma R(u, i+)) / (exp(gamma R(u, i+)) + sum over i- in D- of exp(gamma R(u, i-)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from recexp.loss.base import mean_over_pairs, positive_score
+from recexp.loss.base import Comparison, mean_over_pairs, positive_score
 from recexp.types import Candidates
 
 
-class Triplet(nn.Module):
+class Triplet(Comparison):
     """Triplet: hinge loss, the mean over all pairs of a positive and a valid negative, zero ones included.
 
         L = sum max(0, margin - R(u, i1) + R(u, i2)),   i1 the positive, i2 a negative

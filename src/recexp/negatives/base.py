@@ -20,6 +20,7 @@ class Negatives(nn.Module):
     A module so that its tables follow the model to its device; they are no weights and stay out of checkpoints.
     """
 
+    gives_negatives = True
     num_items: int
 
     def prepare(self, interactions: Interactions, num_items: int) -> None:

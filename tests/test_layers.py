@@ -1,0 +1,51 @@
+"""Imports run one way, and the siblings do not know each other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import recexp
+
+SOURCE = Path(recexp.__file__).parent
+SIBLINGS = {"data", "split", "model", "loss", "negatives", "eval"}
+BELOW = {"types", "errors"}
+MAY_IMPORT = {
+    **dict.fromkeys(SIBLINGS, BELOW),
+    "types": set(),
+    "errors": set(),
+    "store": {"errors"},
+    "facts": set(),
+    "logger": {"store"},
+    "checks": {"errors"},
+    "config": {"errors", "checks", "store"},
+    "desk": {"errors"},
+    "fit": SIBLINGS | BELOW,
+    "task": SIBLINGS | BELOW | {"fit", "store", "facts", "checks", "config"},
+}
+CHOSEN_BY_CONFIG = {"model", "loss", "negatives", "data", "split"}
+BASES = {"base", "module"}
+
+
+def imports(path: Path) -> set[str]:
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    names = {f"{n.module}.{a.name}" if n.module == "recexp" else str(n.module) for n in nodes for a in n.names}
+    return {name for name in names if name.startswith("recexp.")}
+
+
+def files(part: str) -> list[Path]:
+    return sorted((SOURCE / part).rglob("*.py")) if (SOURCE / part).is_dir() else [SOURCE / f"{part}.py"]
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_run_one_way(part: str) -> None:
+    used = {name.split(".")[1] for path in files(part) for name in imports(path)} - {part}
+    assert used <= MAY_IMPORT[part]
+
+
+def test_the_composition_root_names_no_model_loss_or_dataset() -> None:
+    for path in [*files("task"), *files("fit")]:
+        named = {tuple(name.split(".")[1:3]) for name in imports(path)}
+        assert {name for name in named if name[0] in CHOSEN_BY_CONFIG and name[1] not in BASES} == set(), path
