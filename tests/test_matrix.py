@@ -8,29 +8,36 @@ import pytest
 
 from recexp.task.run import Run
 
-MODELS = ["mf", "two_tower"]
 LOSSES = ["ce", "pairwise", "triplet", "in_batch_softmax", "softmax", "squared"]
 NEGATIVES = ["uniform", "popularity", "in_batch", "full"]
 
 
+FEW_FACTORS = {
+    "mf": ["model.embedding_dim=2"],
+    "two_tower": ["model.embedding_dim=4", "model.hidden_dims=[16]", "model.dropout=0.0"],
+}
+"""Too few to learn the rows by heart: squared and ce over all items would, and forget the answer."""
+
+
 @pytest.mark.parametrize("negatives", NEGATIVES)
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FEW_FACTORS)
 def test_learns_the_checkerboard(
     model: str, loss: str, negatives: str, run: Callable[..., Run], on_checkerboard: list[str]
 ) -> None:
     done = run(
         *on_checkerboard,
         f"model={model}",
+        *FEW_FACTORS[model],
         f"loss={loss}",
         f"negatives={negatives}",
-        "model.embedding_dim=8",
-        "model.init_std=0.1",
+        "model.init_std=0.3",
         "optimizer.lr=0.03",
         "fit.batch_size=40",
         "fit.patience=null",
-        "trainer.max_epochs=20",
-        "trainer.check_val_every_n_epoch=20",
+        "trainer.max_epochs=40",
+        "trainer.check_val_every_n_epoch=40",
         "eval.k=[1]",
     )
-    assert done.metrics["test/hr@1"] == 1.0
+    assert done.metrics["test/hr@1"] >= 0.9
+    assert done.metrics["popularity/hr@1"] < 0.1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from recexp.types import Batch, Dataset, Interactions, Log, Query, Split
 
+Order = tuple[int, Callable[[], int]]
+"""A seed, and what tells the epoch."""
+
 
 class Source(Protocol):
     """An option of the group `data`."""
@@ -23,9 +26,9 @@ class Source(Protocol):
 
 
 class Splitter(Protocol):
-    """An option of the group `split`."""
+    """An option of the group `split`, with its seed."""
 
-    def __call__(self, dataset: Dataset, seed: int) -> Split: ...
+    def __call__(self, dataset: Dataset) -> Split: ...
 
 
 class Portions(Protocol):
@@ -42,7 +45,7 @@ class DataModule(pl.LightningDataModule):
     Args:
         source: the dataset. splitter: the split.
         chunk: users evaluated at once [count].
-        seed: of the split and of the training order.
+        seed: of the training order.
     """
 
     dataset: Dataset
@@ -56,11 +59,13 @@ class DataModule(pl.LightningDataModule):
         """Load and split, once."""
         if not hasattr(self, "split"):
             self.dataset = self.source.load()
-            self.split = self.splitter(self.dataset, self.seed)
+            self.split = self.splitter(self.dataset)
 
     def training_rows(self, batch_size: int) -> DataLoader[Tensor]:
         """Batches of row numbers of `split.train`, in an order that depends on (seed, epoch) only."""
-        return self._loader(len(self.split.train), batch_size, self.seed)
+        trainer = self.trainer
+        assert trainer is not None
+        return self._loader(len(self.split.train), batch_size, (self.seed, lambda: trainer.current_epoch))
 
     def train_dataloader(self) -> Any:
         return self._fit_module.training_loader(self)
@@ -81,38 +86,39 @@ class DataModule(pl.LightningDataModule):
         """Chunks of the row numbers of an evaluation's users, each user once."""
         return self._loader(num_users, self.chunk, None)
 
-    def _loader(self, num_rows: int, batch_size: int, seed: int | None) -> DataLoader[Tensor]:
+    def _loader(self, num_rows: int, batch_size: int, order: Order | None) -> DataLoader[Tensor]:
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = Rows(num_rows, batch_size, seed, rank, ranks)
-        return DataLoader(_Identity(), sampler=sampler, batch_size=None)
+        sampler = Rows(num_rows, batch_size, order, rank, ranks)
+        own = torch.Generator()  # an iterator draws a seed: from the global generator, it would shift dropout
+        return DataLoader(_Identity(), sampler=sampler, batch_size=None, generator=own)
 
 
 class Rows(Sampler[Tensor]):
-    """Row numbers in batches, shuffled by (seed, epoch) if there is a seed; each rank gets its own, none gets two.
+    """Row numbers in batches, shuffled by (seed, epoch) if there are any; each rank gets its own, none gets two.
+
+    The epoch is asked for at the first batch: after a resume, Lightning makes the iterator while it still
+    believes to be in the epoch before, and calls `set_epoch` not at all.
 
     Shuffled batches are equal in number on all ranks (training must step together), so up to `ranks - 1` rows
     are left out of an epoch; unshuffled ones (evaluation) cover every row exactly once.
     """
 
-    def __init__(self, num_rows: int, batch_size: int, seed: int | None, rank: int, ranks: int) -> None:
-        self.num_rows, self.batch_size, self.seed, self.rank, self.ranks = num_rows, batch_size, seed, rank, ranks
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, num_rows: int, batch_size: int, order: Order | None, rank: int, ranks: int) -> None:
+        self.num_rows, self.batch_size, self.order, self.rank, self.ranks = num_rows, batch_size, order, rank, ranks
 
     def _own(self) -> Tensor:
-        if self.seed is None:
+        if self.order is None:
             return torch.arange(self.rank, self.num_rows, self.ranks)
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_rows)
+        seed, epoch = self.order
+        order = np.random.default_rng([seed, epoch()]).permutation(self.num_rows)
         even = self.num_rows // self.ranks * self.ranks
         return torch.from_numpy(order[self.rank : even : self.ranks])
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self._own().split(self.batch_size))
+        yield from self._own().split(self.batch_size)
 
     def __len__(self) -> int:
-        own = self.num_rows // self.ranks if self.seed is not None else len(range(self.rank, self.num_rows, self.ranks))
+        own = self.num_rows // self.ranks if self.order else len(range(self.rank, self.num_rows, self.ranks))
         return -(-own // self.batch_size)
 
 

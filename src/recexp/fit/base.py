@@ -56,8 +56,9 @@ class Evaluated(pl.LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """Checkpoints: the best on validation (the last where there is none), and the last."""
         watched = self.watched if "val" in self.evaluations else {}
-        names: dict[str, Any] = {"filename": "best", "save_last": True, "enable_version_counter": False}
-        return [ModelCheckpoint(self.checkpoints, **names, **watched)]
+        best = ModelCheckpoint(self.checkpoints, "best", enable_version_counter=False, **watched)
+        last = ModelCheckpoint(self.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True)
+        return [best, last]  # in this order: the last holds what the best has seen
 
     @property
     def num_parameters(self) -> int:

@@ -12,7 +12,7 @@ from recexp.types import Candidates, Query
 class Observed(Negatives):
     """Observed: the interaction alone, for data with labels (ratings, or an explicit yes and no).
 
-    Losses that compare items (pairwise, triplet, softmax) have nothing to compare here and are refused: use ce or squared.
+    Losses that compare items (pairwise, triplet, softmax) are refused beside it: use ce or squared.
 
     Shape:
         positive [Q] -> items [Q, 1], target 0; valid and log_q None.

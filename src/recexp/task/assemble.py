@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from recexp.data.module import DataModule
 from recexp.errors import RecexpError
-from recexp.eval.control import popularity
 from recexp.eval.protocol import Evaluation, Protocol
 from recexp.fit.base import Evaluated
 from recexp.model.base import Recommender
 from recexp.split.base import digest
 from recexp.types import Holdout, Interactions
+
+QUESTIONS_SEED = 0
+"""Who is asked what does not depend on the run's seed, so that runs of several seeds answer the same questions."""
 
 
 def make(node: DictConfig, **more: Any) -> Any:
@@ -61,7 +63,7 @@ class Experiment:
         """Loaded and split data."""
         source = make(self.config.data)
         splitter = make(self.config.split)
-        module = DataModule(source, splitter, self.protocol.batch_size, self.seed)
+        module = DataModule(source, partial(splitter, seed=QUESTIONS_SEED), self.protocol.batch_size, self.seed)
         module.setup()
         return module
 
@@ -72,7 +74,7 @@ class Experiment:
         return {name: self._evaluation(holdout) for name, holdout in parts.items() if holdout is not None}
 
     def _evaluation(self, holdout: Holdout) -> Evaluation:
-        return self.protocol.on(self.data.split, holdout, self.data.dataset, self.seed)
+        return self.protocol.on(self.data.split, holdout, self.data.dataset, QUESTIONS_SEED)
 
     def identity(self) -> dict[str, Any]:
         """What tells one result from another: hashes of data, split and protocol."""
@@ -125,7 +127,7 @@ class Experiment:
 
     def popularity(self) -> dict[str, float]:
         """The test metrics of popularity, the control that every model must beat."""
-        return popularity(self.evaluations["test"], self.protocol.batch_size).metrics
+        return self.evaluations["test"].of_popularity().metrics
 
 
 def new_model(config: DictConfig, num_users: int, num_items: int) -> Recommender:

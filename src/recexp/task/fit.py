@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import polars as pl
 import torch
 from omegaconf import DictConfig
 
@@ -69,12 +70,16 @@ def measured(experiment: Experiment, module: Evaluated, job: Job, part: str) -> 
 
 
 def leave(experiment: Experiment, module: Evaluated, job: Job) -> None:
-    """Write what later tasks load: weights, ids, and each user's own metrics."""
+    """Write what later tasks load: weights, ids, each user's metrics, and the frozen negatives if there are any."""
     if not job.leads:
         return
     dataset = experiment.data.dataset
     job.folder.write_model(module.model, dataset.users["user"], dataset.items["item"])
     job.folder.write_table("per_user.parquet", module.results["test"].per_user)
+    evaluation = module.evaluations["test"]
+    if evaluation.candidates is not None:
+        columns = {"user": dataset.users["user"][evaluation.users], "negatives": evaluation.candidates}
+        job.folder.write_table("negatives.parquet", pl.DataFrame(columns))
 
 
 def selection_folder(job: Job, config: DictConfig) -> Path:
