@@ -6,6 +6,8 @@ import os
 import sys
 import traceback
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -13,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from recexp import config, desk
+from recexp import command, config, desk
 from recexp.errors import RecexpError
 
 OmegaConf.register_new_resolver("recexp.short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
@@ -35,41 +37,63 @@ def main() -> None:
         sys.exit(130)
 
 
-def compose_and_run(arguments: list[str]) -> list[Path]:
+def compose_and_run(arguments: Sequence[str]) -> list[Path]:
     """Compose the experiment that the arguments ask for and run its task; the folders it wrote, grid or not.
 
     Raises:
         RecexpError: something impossible was asked.
     """
+    asked = command.read(arguments, config.folder())
     folders: list[Path] = []
+    running = False
 
     @hydra.main(version_base="1.3", config_path=str(config.folder()), config_name="config")
     def job(composed: DictConfig) -> None:
-        from recexp.task import execute
+        nonlocal running
+        running = True
+        folders.append(_execute(composed, arguments))
+        running = False
 
-        try:
-            folders.append(execute(composed, arguments))
-        except RecexpError as error:
-            raise config.Refusal(error) from error
+    try:
+        asked = asked.adding(config.choices_of_run(desk.readable(asked.overrides)))
+        with _as_hydra_expects(asked.arguments):
+            job()
+    except config.Refusal as refusal:
+        if isinstance(refusal.error, RecexpError):
+            raise refusal.error from None
+        complaint = desk.explain(refusal.error, asked.of_job(refusal.overrides))
+        where = f"the grid's job {' '.join(refusal.overrides)}: " if len(refusal.overrides) > 1 else ""
+        raise RecexpError(f"{where}{complaint}") from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if running:
+            raise
+        raise desk.explain(error, asked) from error
+    return folders
 
+
+def _execute(composed: DictConfig, arguments: Sequence[str]) -> Path:
+    from recexp.task import execute
+
+    try:
+        return execute(composed, arguments)
+    except RecexpError as error:
+        config.take_back_grid()
+        raise config.Refusal(error) from error
+
+
+@contextmanager
+def _as_hydra_expects(arguments: Sequence[str]) -> Iterator[None]:
     typed, before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [typed[0], *config.with_choices_of_run(arguments)]
+    sys.argv = [typed[0], *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own errors come to us instead of being printed
     try:
-        job()
-    except config.Refusal as refusal:
-        raise refusal.error from None
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if isinstance(error, ValueError) and not str(error).startswith("Config group override must be"):
-            raise
-        raise desk.explain(error, arguments, config.folder()) from error
+        yield
     finally:
         sys.argv = typed
         if before is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
-    return folders
 
 
 if __name__ == "__main__":

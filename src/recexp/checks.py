@@ -1,45 +1,49 @@
-"""What is refused before anything is loaded: keys nobody reads, values of another type, combinations without sense."""
+"""What is refused before anything is loaded: keys nobody reads, values of another kind, combinations without sense."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-import math
+import json
 import re
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from recexp.command import SEVERAL
 from recexp.errors import RecexpError, nearest
+from recexp.targets import TRAINER, annotated, configured, matches, refuse_foreign_targets, words
 
-TARGETS = ("recexp.", "torch.optim.", "pytorch_lightning.Trainer", "pytorch_lightning.loggers.")
-"""What `_target_` may name without being named in `allow`."""
-
+MANY = 1e300
 BOUNDS: dict[str, tuple[float, float, str]] = {
-    r"(embedding_dim|hidden_dim|batch_size|max_length|max_epochs|patience)": (1, math.inf, "at least 1"),
-    r"num_(layers|heads|negatives|epochs)": (1, math.inf, "at least 1"),
-    r"(lr|init_std|half_life|temperature|gamma|alpha)": (1e-300, math.inf, "above 0"),
-    r"(weight_decay|regularization|margin|gradient_clip_val|exponent)": (0, math.inf, "at least 0"),
-    r"(dropout)": (0, 1 - 1e-9, "from 0 to below 1"),
+    r"(embedding_dim|hidden_dims?|batch_size|max_length|max_epochs|patience|k)": (1, MANY, "at least 1"),
+    r"num_(layers|heads|negatives|epochs)|accumulate_grad_batches|check_val_every_n_epoch": (1, MANY, "at least 1"),
+    r"(lr|init_std)": (1e-300, MANY, "above 0, such as 0.001"),
+    r"(half_life|temperature|gamma|alpha|timeout)": (1e-300, MANY, "above 0"),
+    r"(weight_decay|regularization|margin|gradient_clip_val|exponent|momentum|cold_below)": (0, MANY, "at least 0"),
+    r"(min_(user|item|epochs)|limit_\w+_batches|overfit_batches|num_sanity_val_steps)": (0, MANY, "at least 0"),
+    r"dropout": (0, 1 - 1e-9, "from 0 to below 1, such as 0.1"),
+    r"head_share": (0, 1, "from 0 to 1, such as 0.2"),
+    r"seed": (0, 2**32 - 1, "from 0 to 4294967295"),
 }
 """Names mean the same everywhere, so their ranges do too."""
 
-TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (float, int),
-    "str": (str,),
-    "bool": (bool,),
-    "None": (type(None),),
-    "Sequence": (list,),
-    "Mapping": (dict,),
+TOP_LEVEL = {
+    "seed": "int",
+    "allow": "list[str]",
+    "refit": "bool",
+    "k": "int",
+    "users": "list[Any] | None",
 }
+"""Kinds of the keys that belong to no class."""
+
+GIVEN_BY_CODE = ("logger", "callbacks", "enable_model_summary")
+"""Settings of the Trainer that recexp gives itself."""
 
 
 def refuse_impossible(config: DictConfig) -> None:
@@ -49,44 +53,55 @@ def refuse_impossible(config: DictConfig) -> None:
         RecexpError: the first one that fails.
     """
     refuse_added_keys(config)
+    refuse_another_fit(config)
     plain = resolved(config)
+    refuse_foreign_targets(plain, plain.get("allow") or [])
     refuse_unlike_defaults(config, plain)
-    refuse_foreign_targets(plain)
     for path, node in configured(plain):
         refuse_wrong_types(path, node)
     refuse_out_of_bounds(plain)
     refuse_senseless(plain)
 
 
+def task_overrides(config: DictConfig) -> list[Override]:
+    """The overrides of this job, parsed; as typed, for `seed=${foo}` in a list of texts would be resolved there."""
+    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader()).parse_overrides(typed)
+
+
 def refuse_added_keys(config: DictConfig) -> None:
-    """Only a setting of Lightning's Trainer may be added with `+`; nothing may be removed with `~`."""
+    """Only a setting of Lightning's Trainer may be added with `+`; nothing may be removed with `~`, or given twice."""
     given: set[str] = set()
-    for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
-        key = override.key_or_group
+    for override in task_overrides(config):
+        key, typed = override.key_or_group, str(override.input_line)
         if key in given:
-            raise RecexpError(f"{override.input_line}: {key} is given twice; drop one of them.")
+            raise RecexpError(f"{typed}: {key} is given twice; drop one of them.")
         given.add(key)
         if override.is_delete():
-            raise RecexpError(f"{override.input_line}: recexp needs every key; give {key} another value instead.")
+            raise RecexpError(f"{typed}: recexp needs every key; type {key}=… with another value instead.")
         if override.is_add() or override.is_force_add():
-            _refuse_unless_of_trainer(key, str(override.input_line))
+            _refuse_unless_of_trainer(key, typed)
+        value, is_key = override.value(), "." in key or key in SEVERAL
+        if isinstance(value, list) and not is_key and OmegaConf.is_dict(config._get_node(key)):
+            raise RecexpError(f"{typed}: one {key} at a time. Type {key}={value[0] if value else 'OPTION'}.")
 
 
 def _refuse_unless_of_trainer(key: str, typed: str) -> None:
     if not key.startswith("trainer."):
         raise RecexpError(
-            f"{typed}: nothing reads a key '{key}', so it cannot be added. Only settings of Lightning's Trainer can "
-            "be, as +trainer.NAME=VALUE; python -m recexp --cfg job lists the keys there are."
+            f"{typed}: nothing reads an added key '{key}'. Only settings of Lightning's Trainer can be added, as "
+            "+trainer.NAME=VALUE; the keys there are: python -m recexp --cfg job."
         )
-    import inspect
-
-    from pytorch_lightning import Trainer
-
-    allowed = [name for name in inspect.signature(Trainer.__init__).parameters if name != "self"]
+    allowed = [name for name in annotated(TRAINER) if name not in GIVEN_BY_CODE]
     name = key.removeprefix("trainer.").split(".")[0]
-    if name not in allowed:
+    if name in GIVEN_BY_CODE:
+        raise RecexpError(f"{typed}: recexp gives the Trainer its {name} itself. Drop it; loggers are logger=OPTION.")
+    if allowed and name not in allowed:
+        like = nearest(name, allowed)
         raise RecexpError(
-            f"{typed}: Lightning's Trainer has no setting '{name}'. It has: {', '.join(nearest(name, allowed))}."
+            f"{typed}: Lightning's Trainer has no setting '{name}'. Allowed: {', '.join(like[:8])} and "
+            f"{len(like) - 8} others. Did you mean +trainer.{like[0]}=…?"
         )
 
 
@@ -96,128 +111,155 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         missing = sorted(OmegaConf.missing_keys(task))
         if missing:
-            raise RecexpError(f"{missing[0]} is needed and was not given. Type {missing[0]}=…")
+            raise RecexpError(f"{missing[0]} is needed and was not given. Type {missing[0]}=VALUE.")
         task._set_parent(config)
         plain = OmegaConf.to_container(task, resolve=True)
     except OmegaConfBaseException as error:
-        raise RecexpError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
+        raise unresolvable(error) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
+def trusted(saved: DictConfig) -> DictConfig:
+    """A saved config, if all its classes are recexp's own: what it says of `allow` does not count.
+
+    Raises:
+        RecexpError: it names others.
+    """
+    refuse_foreign_targets(resolved(saved))
+    return saved
+
+
+def unresolvable(error: OmegaConfBaseException) -> RecexpError:
+    """The complaint about a value that refers to what is not there."""
+    first, *more = str(error).splitlines()
+    said = re.sub(r"^\w+ raised while resolving interpolation: ", "", first).strip('".')
+    said = re.sub(r"^Interpolation key '(.*)' not found$", r"there is no key '\1' to refer to", said)
+    where = [line.split(": ", 1)[1] for line in more if line.strip().startswith("full_key: ")]
+    return RecexpError(
+        f"{''.join(f'{key}: ' for key in where[:1])}{said}. Type a plain value, or refer to a key that "
+        "python -m recexp --cfg job shows, as in '${seed}'."
+    )
+
+
 def refuse_unlike_defaults(config: DictConfig, plain: dict[str, Any]) -> None:
-    """A value given for a key of somebody else's class must be of the kind that its default is."""
-    overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    """A value given for a key must be of the kind that its class names, or else of the kind that its default is."""
+    overrides = task_overrides(config)
     choices = [o for o in overrides if o.key_or_group in config.hydra.runtime.choices]
-    values = [o for o in overrides if o not in choices and not o.is_add() and not o.is_force_add()]
-    if not values or not GlobalHydra.instance().is_initialized():
-        return
-    loader = GlobalHydra.instance().config_loader()
-    lines = [str(o.input_line) for o in choices]
-    defaults = loader.load_configuration("config", lines, RunMode.RUN, from_shell=False)
+    values = [o for o in overrides if o not in choices and not o.is_delete()]
     for override in values:
         key = override.key_or_group
-        default, value = OmegaConf.select(defaults, key, throw_on_missing=False), _at(plain, key)
-        if not alike(value, default):
-            raise RecexpError(f"{override.input_line}: expected {_kind(default)}, such as its default {default}.")
+        defaults = _defaults(config, tuple(str(o.input_line) for o in choices))
+        default = OmegaConf.select(defaults, key, throw_on_missing=False)
+        value, annotation = _at(plain, key), _annotation(plain, key)
+        if not (matches(value, annotation) if annotation else alike(value, default)):
+            kind = words(annotation) if annotation else _kind(default)
+            raise RecexpError(f"{override.input_line}: expected {kind}{_such_as(key, default)}.")
+
+
+def _defaults(config: DictConfig, choices: tuple[str, ...]) -> DictConfig:
+    """The config with nothing but some choices of options."""
+    return _composed(GlobalHydra.instance().config_loader(), str(config.hydra.job.config_name), choices)
+
+
+@lru_cache(maxsize=8)
+def _composed(loader: ConfigLoader, name: str, choices: tuple[str, ...]) -> DictConfig:
+    return loader.load_configuration(name, list(choices), RunMode.RUN, from_shell=False)
 
 
 def _at(plain: Any, key: str) -> Any:
-    for step in key.split("."):
-        plain = plain[step] if isinstance(plain, dict) else plain[int(step)]
-    return plain
+    value = OmegaConf.select(OmegaConf.create(plain, flags={"allow_objects": True}), key)
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _annotation(plain: Any, key: str) -> str | None:
+    """The kind that the class behind a key names, if it names one."""
+    parent, _, name = key.rpartition(".")
+    if not parent:
+        return TOP_LEVEL.get(name)
+    node = _at(plain, parent)
+    return annotated(str(node.get("_target_"))).get(name) if isinstance(node, dict) else None
 
 
 def alike(value: Any, default: Any) -> bool:
     """Whether a value could stand where the default stands."""
-    if value is None or default is None:
+    if default is None:
         return True
     if isinstance(default, bool):
-        return isinstance(value, bool | int)
+        return isinstance(value, bool)
     if isinstance(default, int | float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(default, str):
         return isinstance(value, str | int | float)
-    return isinstance(value, list) == OmegaConf.is_list(default)
+    return isinstance(value, list) if isinstance(default, ListConfig) else isinstance(value, dict)
 
 
 def _kind(default: Any) -> str:
-    kinds: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", str: "a word"}
-    return kinds.get(type(default), "a list" if OmegaConf.is_list(default) else "keys and values")
+    kinds: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", str: "a text"}
+    return kinds.get(type(default), "a list" if isinstance(default, ListConfig) else "keys with values")
 
 
-def configured(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every mapping with a `_target_`, and where it stands."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield path, node
-        for key, value in node.items():
-            yield from configured(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list):
-        for number, value in enumerate(node):
-            yield from configured(value, f"{path}[{number}]")
-
-
-def refuse_foreign_targets(plain: dict[str, Any]) -> None:
-    """A config may only name classes of recexp, of its trainer, optimizers and loggers, and of packages in `allow`."""
-    own = tuple(f"{package}." for package in plain.get("allow") or [])
-    for path, node in configured(plain):
-        if not str(node["_target_"]).startswith(TARGETS + own):
-            package = str(node["_target_"]).split(".")[0]
-            raise RecexpError(
-                f"{path}._target_={node['_target_']} is not one of recexp's own. If you trust that package, type "
-                f"'allow=[{package}]'."
-            )
+def _such_as(key: str, default: Any) -> str:
+    if default is None or isinstance(default, DictConfig):
+        return ""
+    plain = OmegaConf.to_container(default) if isinstance(default, ListConfig) else default
+    shown = f"{key}={json.dumps(plain).replace(' ', '').replace(chr(34), '')}"
+    return f", such as '{shown}'" if isinstance(plain, list) else f", such as {shown}"
 
 
 def refuse_wrong_types(path: str, node: dict[str, Any]) -> None:
-    """Values must be of the type that the constructor names."""
+    """Values must be of the kind that the constructor names."""
     for key, annotation in annotated(str(node["_target_"])).items():
         if key in node and not matches(node[key], annotation):
-            raise RecexpError(f"{path}.{key}={node[key]!r}: expected {annotation}.")
-
-
-def matches(value: Any, annotation: str) -> bool:
-    """Whether a plain value is of an annotated type; unknown types match anything."""
-    names = [re.split(r"[\[.]", name.strip())[0] for name in annotation.split("|")]
-    if any(name not in TYPES for name in names):
-        return True
-    if isinstance(value, bool):
-        return "bool" in names
-    return isinstance(value, tuple(kind for name in names for kind in TYPES[name]))
-
-
-@cache
-def annotated(target: str) -> dict[str, str]:
-    """Constructor parameters and their annotations, read without importing; nothing for foreign targets."""
-    module, _, name = target.rpartition(".")
-    if not target.startswith("recexp."):
-        return {}
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise RecexpError(f"_target_={target}: there is no module {module}.")
-    tree = ast.parse(Path(spec.origin).read_text())
-    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
-    inits = [n for c in found for n in c.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    arguments = [a for init in inits for a in (*init.args.args, *init.args.kwonlyargs)]
-    return {a.arg: ast.unparse(a.annotation) for a in arguments if a.annotation is not None}
+            raise RecexpError(f"{path}.{key}={node[key]!r}: expected {words(annotation)}.")
 
 
 def refuse_out_of_bounds(plain: dict[str, Any]) -> None:
     """Numbers must lie in the range that their name has everywhere."""
-    for path, node in configured(plain):
+    for path, node in [("", plain), *configured(plain)]:
         for key, value in node.items():
-            for pattern, (low, high, words) in BOUNDS.items():
-                number = isinstance(value, int | float) and not isinstance(value, bool)
-                if number and re.fullmatch(pattern, str(key)) and not low <= value <= high:
-                    raise RecexpError(f"{path}.{key}={value}: must be {words}.")
+            for pattern, (low, high, said) in BOUNDS.items():
+                numbers = [v for v in (value if isinstance(value, list) else [value]) if type(v) in (int, float)]
+                if re.fullmatch(pattern, str(key)) and not all(low <= number <= high for number in numbers):
+                    where = f"{path}.{key}" if path else key
+                    raise RecexpError(f"{where}={value}: must be {said}.")
 
 
 def refuse_senseless(plain: dict[str, Any]) -> None:
     """Combinations that compose but mean nothing."""
     fit, split = plain.get("fit", {}), plain.get("split", {})
+    if plain.get("run", "") is None:
+        raise RecexpError("run=null: the task needs the folder of a run. Type run=FOLDER, the run's last printed line.")
     if split.get("validation") == "none" and fit.get("patience") is not None:
         raise RecexpError(
             "split.validation=none leaves nothing to stop early on. "
             "Type fit.patience=null and trainer.max_epochs=N, or split.validation=next_to_last."
+        )
+
+
+def refuse_another_fit(config: DictConfig) -> None:
+    """How a model is fitted comes with the model."""
+    choices = [o for o in task_overrides(config) if o.key_or_group in config.hydra.runtime.choices]
+    lines = [str(o.input_line) for o in choices if o.key_or_group != "fit"]
+    if len(lines) < len(choices):
+        own, asked = _defaults(config, tuple(lines)).hydra.runtime.choices.fit, config.hydra.runtime.choices.fit
+        if asked != own:
+            raise RecexpError(
+                f"fit={asked}: model={config.hydra.runtime.choices.model} is fitted by fit={own}; drop fit={asked}."
+            )
+
+
+def refuse_absent_accelerator(config: DictConfig) -> None:
+    """A trainer for a GPU needs one on this machine; loads torch, and only where one is asked for."""
+    asked = str(config.trainer.accelerator)
+    if asked not in ("gpu", "cuda", "mps"):
+        return
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(asked, any(there.values())):
+        other = [f"trainer={name}" for name in ("cpu", "auto")]
+        raise RecexpError(
+            f"trainer.accelerator={asked}: PyTorch {torch.__version__} finds no such device on this machine. "
+            f"Type {' or '.join(other)}."
         )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,11 +28,17 @@ SAVED = ("data", "split", "model", "fit", "loss", "negatives", "optimizer", "tra
 
 
 class Refusal(SystemExit):
-    """A RecexpError on its way through Hydra's callbacks, which turn every plain exception into a warning."""
+    """Something impossible on its way through Hydra's callbacks, which turn every plain exception into a warning.
 
-    def __init__(self, error: RecexpError) -> None:
+    Args:
+        error: what is wrong, in our words or still in Hydra's.
+        overrides: of the job of a grid that Hydra refused.
+    """
+
+    def __init__(self, error: Exception, overrides: Sequence[str] = ()) -> None:
         super().__init__(2)
         self.error = error
+        self.overrides = overrides
 
 
 class Check(Callback):
@@ -35,16 +46,28 @@ class Check(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
-            HydraConfig.instance().set_config(config)
-            complete(config)
-            checks.refuse_impossible(config)
+            _check(config)
+            checks.refuse_absent_accelerator(config)
             make_folder(Path(config.hydra.run.dir), resumed=bool(config.get("resume")))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
             HydraConfig.instance().set_config(config)
             checks.refuse_added_keys(config)
-            make_folder(Path(config.hydra.sweep.dir), resumed=False)
+            if any(o.key_or_group == "resume" for o in checks.task_overrides(config)):
+                raise RecexpError("resume=… continues one run where it stopped; drop -m.")
+            for job in jobs(config):
+                _check(job)
+                if str(config.hydra.launcher._target_).endswith(".BasicLauncher"):  # others go to other machines
+                    checks.refuse_absent_accelerator(job)
+            HydraConfig.instance().set_config(config)
+            make_folder(Path(config.hydra.sweep.dir), resumed=not is_grid(config))
+
+
+def _check(config: DictConfig) -> None:
+    HydraConfig.instance().set_config(config)
+    complete(config)
+    checks.refuse_impossible(config)
 
 
 @contextmanager
@@ -55,7 +78,57 @@ def refusing() -> Iterator[None]:
     except RecexpError as error:
         raise Refusal(error) from error
     except OmegaConfBaseException as error:
-        raise Refusal(RecexpError(f"the config cannot be resolved: {str(error).splitlines()[0]}")) from error
+        raise Refusal(checks.unresolvable(error)) from error
+    except Exception as error:
+        traceback.print_exc()  # a mistake of ours: without this Hydra would warn, and run unchecked
+        raise SystemExit(1) from error
+
+
+def is_grid(config: DictConfig) -> bool:
+    """Whether all jobs are known before the first one runs; those of a study are not."""
+    return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
+
+
+def jobs(config: DictConfig) -> Iterator[DictConfig]:
+    """Every job of a grid, composed as Hydra will compose it; nothing of a study.
+
+    Raises:
+        Refusal: one of them cannot be composed.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    axes = [_values(override) for override in checks.task_overrides(config)] if is_grid(config) else [[]]
+    for overrides in itertools.product(*axes):
+        try:
+            yield loader.load_sweep_config(config, list(overrides))
+        except HydraException as error:
+            raise Refusal(error, overrides) from error
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        raise RecexpError(
+            f"{override.input_line}: a grid needs its values one by one; type {override.key_or_group}=A,B,C."
+        )
+    values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        raise RecexpError(f"{override.input_line}: there is no value in it. Type {override.key_or_group}=A,B,C.")
+    return values
+
+
+def take_back_grid() -> None:
+    """Remove the folder that Hydra made for a grid if no job left anything in it."""
+    hydra = HydraConfig.get()
+    path = Path(hydra.sweep.dir)
+    if hydra.mode != RunMode.MULTIRUN or [file.name for file in path.iterdir()] != ["multirun.yaml"]:
+        return
+    (path / "multirun.yaml").unlink()
+    for empty in (path, *path.absolute().parents[:2]):
+        try:
+            empty.rmdir()
+        except OSError:
+            break
 
 
 def folder() -> Path:
@@ -71,17 +144,22 @@ def named_run(config: Any) -> str | None:
     return None if path in (None, "", "null", "???") else str(path)
 
 
-def with_choices_of_run(arguments: Sequence[str]) -> list[str]:
-    """The arguments, and, where they name a run, its choice of every group that they do not choose."""
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    path = named_run(given)
+def choices_of_run(overrides: Sequence[Override]) -> list[str]:
+    """Where the overrides name a run: its choice of every group that they do not choose.
+
+    Raises:
+        RecexpError: there is no such run.
+    """
+    given = {override.key_or_group: override for override in overrides}
+    path = named_run({key: given[key].value() for key in ("run", "resume") if key in given})
     if path is None:
-        return list(arguments)
+        return []
     choices = _choices(Folder(path))
     added = [f"{group}={choice}" for group, choice in choices.items() if group not in given]
     if "resume" in given:
-        added += [f"hydra.run.dir={path}", "hydra.output_subdir=null"]
-    return [*arguments, *added]
+        typed = str(given["resume"].input_line).partition("=")[2]
+        added += [f"hydra.run.dir={typed}", "hydra.output_subdir=null"]
+    return added
 
 
 def _choices(run: Folder) -> dict[str, str]:
@@ -89,27 +167,32 @@ def _choices(run: Folder) -> dict[str, str]:
     choices = run.run().get("choices")
     if not isinstance(choices, dict):
         raise RecexpError(f"{run.path / 'run.json'} does not say which options its run was composed of.")
-    return {group: _typed(choice) for group, choice in choices.items() if group in SAVED}
+    return {group: _typed(group, choice, run) for group, choice in choices.items() if group in SAVED}
 
 
-def _typed(choice: Any) -> str:
-    return f"[{','.join(choice)}]" if isinstance(choice, list) else str(choice)
+def _typed(group: str, choice: Any, run: Folder) -> str:
+    """The choice as it could be typed: the name of an option, or several, never a path to somewhere else."""
+    names = choice if isinstance(choice, list) else [choice]
+    if not all(re.fullmatch(r"[\w-]+", str(name)) for name in names):
+        raise RecexpError(f"{run.path / 'run.json'}: the choice {group}={choice} is not the name of an option.")
+    return f"[{','.join(names)}]" if isinstance(choice, list) else str(choice)
 
 
 def complete(config: DictConfig) -> None:
     """Where a run is named, put its saved values in place, under whatever was given now.
 
     Raises:
-        RecexpError: the model would be another one than was fitted.
+        RecexpError: the model would be another one than was fitted, or the saved config is not what a run saves.
     """
     path = named_run(config)
     if path is None:
         return
-    overrides, run = task_overrides(config), Folder(path)
+    run = Folder(path)
     saved, before = run.config(), _choices(run)
-    now = config.hydra.runtime.choices
-    kept = [group for group in SAVED if group in saved and _typed(now.get(group)) == before.get(group)]
-    given = {override.key_or_group: OmegaConf.select(config, override.key_or_group) for override in overrides}
+    _refuse_unlike_a_run(saved, before, run)
+    now = {name: _typed(name, choice, run) for name, choice in config.hydra.runtime.choices.items() if name in SAVED}
+    kept = [group for group in SAVED if group in saved and now.get(group) == before.get(group)]
+    given = {o.key_or_group: OmegaConf.select(config, o.key_or_group) for o in checks.task_overrides(config)}
     _refuse_another_model(given, path, "model" in kept)
     with open_dict(config):
         for key in (*kept, "seed", *(["refit"] if config.get("resume") else [])):
@@ -117,6 +200,16 @@ def complete(config: DictConfig) -> None:
         for key, value in given.items():
             if key not in SAVED:
                 OmegaConf.update(config, key, value, force_add=True)
+
+
+def _refuse_unlike_a_run(saved: DictConfig, groups: Iterable[str], run: Folder) -> None:
+    """A run saves resolved values of every group it was composed of; anything else did not come from a run."""
+    complaint = f"{run.path / 'config.yaml'} is not the config that a run saves: "
+    for key in (*groups, "seed"):
+        if key not in saved or (key != "seed" and not OmegaConf.is_dict(saved._get_node(key))):
+            raise RecexpError(f"{complaint}{key} is missing or no group of keys.")
+    if "${" in OmegaConf.to_yaml(saved):
+        raise RecexpError(f"{complaint}it holds a reference ${{…}} to something else.")
 
 
 def _refuse_another_model(given: dict[str, Any], path: str, same_option: bool) -> None:
@@ -128,11 +221,6 @@ def _refuse_another_model(given: dict[str, Any], path: str, same_option: bool) -
         )
 
 
-def task_overrides(config: DictConfig) -> list[Override]:
-    """The overrides of this job, parsed."""
-    return OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-
-
 def make_folder(path: Path, resumed: bool) -> None:
     """Make the output folder, or say why it cannot be; never on top of another run.
 
@@ -141,7 +229,8 @@ def make_folder(path: Path, resumed: bool) -> None:
     """
     if not resumed and ((path / "run.json").exists() or (path / "multirun.yaml").exists()):
         raise RecexpError(
-            f"{path} holds a run already. Type resume={path} to continue it, or give another hydra.run.dir."
+            f"{path} holds a run or a grid already, and nothing is written over. Type resume={path} to continue a run, "
+            "or give another hydra.run.dir (hydra.sweep.dir with -m)."
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -150,5 +239,6 @@ def make_folder(path: Path, resumed: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise RecexpError(
-            f"the output folder {path} cannot be written ({error.strerror}). Type hydra.run.dir=FOLDER, another one."
+            f"the output folder {path} cannot be written ({error.strerror}). Type hydra.run.dir=FOLDER, "
+            "another one (hydra.sweep.dir=FOLDER with -m)."
         ) from error

@@ -8,110 +8,188 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from recexp.command import SEVERAL, Command, parsed
 from recexp.errors import RecexpError, nearest
 
 PIECES = ("loss", "negatives", "optimizer")
 """Groups that only models fitted by gradient have."""
 
 
-def explain(error: Exception, arguments: Sequence[str], conf: Path) -> RecexpError:
-    """The complaint about the first argument that is wrong, or, if all look right, Hydra's own first lines."""
-    sweeping = bool({"-m", "--multirun"} & set(arguments))
+def explain(error: Exception, asked: Command) -> RecexpError:
+    """The complaint about the first override that is wrong, or, if all look right, Hydra's own first lines."""
     try:
-        overrides = [_parsed(argument) for argument in arguments if not argument.startswith("-")]
-        groups = _groups(conf)
+        desk = _Desk(asked, _groups(asked.conf))
+        desk.complain_of_bare_names()
+        overrides = [parsed(argument) for argument in asked.overrides]
         for override in overrides:
-            _complain_of_option(override, groups, sweeping)
-        chosen = [o for o in overrides if o.key_or_group in groups and not o.is_sweep_override()]
-        plain = _composed(conf, [o for o in chosen if o.key_or_group not in PIECES])
+            desk.complain_of_option(override)
+        plain = desk.composed([o for o in overrides if desk.chooses(o) and o.key_or_group not in (*PIECES, "fit")])
         for override in overrides:
-            _complain_of_key(override, groups, plain)
+            desk.complain_of_key(override, plain)
     except RecexpError as complaint:
         return complaint
     except (HydraException, OmegaConfBaseException):
         pass  # nothing of ours to say: let Hydra speak
-    return RecexpError(_first_lines(error))
+    return RecexpError(_in_hydras_words(error))
 
 
-def _parsed(argument: str) -> Override:
-    try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException as error:
-        raise RecexpError(
-            f"'{argument}' cannot be read. Type key=value, in single quotes if it holds brackets, commas or spaces, "
-            "such as 'eval.k=[5,10]'."
-        ) from error
+def readable(arguments: Sequence[str]) -> list[Override]:
+    """The overrides that can be read; the others are complained of later."""
+    found = []
+    for argument in arguments:
+        try:
+            found.append(parsed(argument))
+        except RecexpError:
+            continue
+    return found
 
 
-def _groups(conf: Path) -> dict[str, list[str]]:
-    folders = sorted(path for path in conf.iterdir() if path.is_dir())
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+def _groups(conf: Sequence[Path]) -> dict[str, list[str]]:
+    """The options of every group, by name; folders within folders are not ours."""
+    files = sorted(file for folder in conf for file in folder.glob("*/*.yaml"))
+    groups: dict[str, list[str]] = {"experiment": []}
+    for file in files:
+        groups.setdefault(file.parent.name, []).append(file.stem)
+    return groups
 
 
-def _complain_of_option(override: Override, groups: Mapping[str, Sequence[str]], sweeping: bool) -> None:
-    group = override.key_or_group
-    if override.is_sweep_override() and not sweeping:
-        typed = override.input_line
-        raise RecexpError(f"{typed}: several values make a grid. Type python -m recexp -m {typed}")
-    if group not in groups or override.is_sweep_override():
-        return
-    value = override.value()
-    options = value if isinstance(value, list) else [value]
-    for option in options:
-        if str(option) not in groups[group] and not (group == "experiment" and option is None):
-            allowed = nearest(str(option), groups[group])
+def _in_hydras_words(error: Exception) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        allowed = nearest(str(error.missing_cfg_file), error.options)
+        return f"there is no option {error.missing_cfg_file}. Allowed: {', '.join(allowed)}."
+    lines = [line.strip().rstrip(".;:") for line in f"{error}\n{error.__cause__ or ''}".splitlines()]
+    said = [line for line in lines if line and not line.startswith(("See http", "object_type", "full_key", "provider"))]
+    return f"{'; '.join(said[:3])}. python -m recexp --help lists what there is."
+
+
+class _Desk:
+    """Looks at one override after the other.
+
+    Args:
+        asked: the command. groups: the options there are.
+    """
+
+    def __init__(self, asked: Command, groups: Mapping[str, Sequence[str]]) -> None:
+        self.asked = asked
+        self.groups = groups
+
+    def chooses(self, override: Override) -> bool:
+        """Whether it chooses an option of a group, one and not several in turn."""
+        by_name = override.key_or_group in self.groups and not override.is_sweep_override()
+        return by_name and override.package is None and not isinstance(override.value(), dict)
+
+    def complain_of_bare_names(self) -> None:
+        """Raises RecexpError if a group or an option stands alone."""
+        for argument in self.asked.overrides:
+            if argument in self.groups:
+                there = ", ".join(self.groups[argument])
+                raise RecexpError(
+                    f"'{argument}' is a group of options. Type {argument}=OPTION, without spaces: {there}."
+                )
+            group = next((group for group, options in self.groups.items() if argument in options), None)
+            if group is not None:
+                raise RecexpError(f"'{argument}' is an option of {group}. Type {group}={argument}.")
+
+    def complain_of_option(self, override: Override) -> None:
+        """Raises RecexpError if there is no such option."""
+        group, typed = override.key_or_group, str(override.input_line)
+        if override.is_sweep_override() and not self.asked.multirun:
+            raise RecexpError(f"{typed}: several values make a grid. Type python -m recexp -m {typed}")
+        if override.package is not None:
+            raise RecexpError(f"{typed}: recexp has one place for each group. Type {group}=OPTION.")
+        if group in self.groups and not override.is_delete():
+            for option in _options(override):
+                self._complain_of_name(group, option, typed)
+
+    def _complain_of_name(self, group: str, option: Any, typed: str) -> None:
+        known = self.groups[group]
+        if isinstance(option, list) and group not in SEVERAL:
+            raise RecexpError(f"{typed}: one {group} at a time. Type {group}={option[0] if option else 'OPTION'}.")
+        for name in option if isinstance(option, list) else [option]:
+            if str(name) in known or (group == "experiment" and name is None):
+                continue
+            allowed = nearest(str(name), known)
             raise RecexpError(
-                f"{override.input_line}: there is no {group} '{'' if option is None else option}'. "
+                f"{typed}: there is no {group} '{'' if name is None else name}'. "
                 f"Allowed: {', '.join(allowed) or 'none so far'}." + (f" Type {group}={allowed[0]}." if allowed else "")
             )
 
+    def composed(self, choices: Sequence[Override]) -> DictConfig:
+        """The config with nothing but these choices."""
+        *own, conf = self.asked.conf
+        searched = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in own)}]"] if own else []
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            lines = [*searched, *(str(choice.input_line) for choice in choices)]
+            return compose(self.asked.config_name, overrides=lines, return_hydra_config=True)
 
-def _composed(conf: Path, overrides: Sequence[Override]) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        return compose("config", overrides=[str(override.input_line) for override in overrides])
-
-
-def _complain_of_key(override: Override, groups: Mapping[str, Sequence[str]], plain: DictConfig) -> None:
-    key, typed = override.key_or_group, str(override.input_line)
-    if key in groups or key.startswith("hydra."):
+    def complain_of_key(self, override: Override, plain: DictConfig) -> None:
+        """Raises RecexpError if there is no such key."""
+        key, typed = override.key_or_group, str(override.input_line)
         if key in PIECES and key not in plain:
-            model = _choice(plain)
-            raise RecexpError(f"model '{model}' is solved in closed form and takes no {key}; drop {typed}.")
-        return
-    node: Any = plain
-    steps = key.split(".")
-    for depth, step in enumerate(steps):
-        if isinstance(node, DictConfig) and step in node:
-            node = node._get_node(step)
-            continue
-        _complain_of_step(".".join(steps[:depth]), step, steps[depth + 1 :], node, typed, groups)
+            raise RecexpError(f"{_solved(plain)} takes no {key}; drop {typed}.")
+        own = plain.hydra.runtime.choices
+        if key == "fit" and self.chooses(override) and override.value() != own.fit:
+            raise RecexpError(f"{typed}: model={own.model} is fitted by fit={own.fit}; drop {typed}.")
+        if self.chooses(override) or "/" in key or override.is_add():
+            return
+        for path in _paths(key, override.value()):
+            self._complain_of_path(path.split("."), plain, typed)
+
+    def _complain_of_path(self, steps: Sequence[str], plain: DictConfig, typed: str) -> None:
+        node: Any = plain
+        for depth, step in enumerate(steps):
+            below = node._get_node(step, validate_access=False) if isinstance(node, DictConfig) else None
+            if below is None:
+                self._complain_of_step(".".join(steps[:depth]), step, ".".join(steps[depth + 1 :]), plain, typed)
+            node = below
+
+    def _complain_of_step(self, parent: str, step: str, rest: str, plain: DictConfig, typed: str) -> None:
+        node = OmegaConf.select(plain, parent, throw_on_missing=False) if parent else plain
+        if not isinstance(node, DictConfig):
+            kind = "a list, given whole" if OmegaConf.is_list(node) else "a value, not a group of keys"
+            raise RecexpError(f"{typed}: {parent} is {kind}. Type {parent}=VALUE.")
+        if step in PIECES and not parent:
+            raise RecexpError(f"{_solved(plain)} takes no {step}; drop {typed}.")
+        self._complain_of_task_key(parent, step, typed)
+        names = dict.fromkeys([*(str(key) for key in node), *(self.groups if not parent else ())])
+        allowed = nearest(step, [name for name in names if name not in ("_target_", "hydra")])
+        if not allowed:
+            reason = f"{_solved(plain)} leaves nothing to set in" if parent == "fit" else "nothing can be set in"
+            raise RecexpError(f"{reason} {parent}; drop {typed}.")
+        better = ".".join(name for name in (parent, allowed[0], rest) if name)
+        where = f"{parent} has no key" if parent else "there is no group or key"
+        raise RecexpError(f"{typed}: {where} '{step}'. Allowed: {', '.join(allowed)}. Did you mean {better}=…?")
+
+    def _complain_of_task_key(self, parent: str, step: str, typed: str) -> None:
+        """A key at the top that only some tasks have."""
+        files = [file for folder in self.asked.conf for file in sorted(folder.glob("task/*.yaml"))]
+        tasks = [file.stem for file in files if not parent and step in OmegaConf.load(file)]
+        if tasks:
+            raise RecexpError(
+                f"{typed}: {step} is a key of task={'|'.join(tasks)}, which was not chosen. "
+                f"Type task={tasks[0]} {typed}."
+            )
 
 
-def _choice(plain: DictConfig) -> str:
-    return str(plain.model._target_).rsplit(".", 2)[1]
+def _options(override: Override) -> list[Any]:
+    """What a group is to be: several options in turn with -m, several at once in a list; no keys."""
+    if not override.is_sweep_override():
+        return [] if isinstance(override.value(), dict) else [override.value()]
+    return list(override.sweep_string_iterator()) if override.is_choice_sweep() else []
 
 
-def _complain_of_step(
-    parent: str, step: str, rest: Sequence[str], node: Any, typed: str, groups: Mapping[str, Sequence[str]]
-) -> None:
-    if parent == "" and step in PIECES:
-        raise RecexpError(f"model '{_choice(node)}' is solved in closed form and takes no {step}; drop {typed}.")
-    keys = [str(key) for key in node if key != "_target_"] if isinstance(node, DictConfig) else []
-    allowed = nearest(step, dict.fromkeys([*keys, *(groups if not parent else ())]))
-    where = f"{parent} has no key" if parent else "there is no group or key"
-    if not allowed:
-        raise RecexpError(f"{typed}: {parent} is a value, not a group of keys. Type {parent}=VALUE.")
-    better = ".".join([*([parent] if parent else []), allowed[0], *rest])
-    raise RecexpError(f"{typed}: {where} '{step}'. Allowed: {', '.join(allowed)}. Did you mean {better}=…?")
+def _paths(key: str, value: Any) -> list[str]:
+    """The keys that a value is for: several, where it is a mapping."""
+    if isinstance(value, dict) and value:
+        return [path for name, inner in value.items() for path in _paths(f"{key}.{name}", inner)]
+    return [key]
 
 
-def _first_lines(error: Exception) -> str:
-    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines()]
-    return "; ".join([line for line in lines if line and not line.startswith(("See http", "object_type"))][:3])
+def _solved(plain: DictConfig) -> str:
+    return f"model={plain.hydra.runtime.choices.model} is solved in closed form and"

@@ -118,6 +118,8 @@ def find(name: str, archive: Archive | None = None, hint: str = "") -> RawFile:
             raise _missing(name, f"{archive.url} could not be fetched ({error}); unpack it there yourself") from error
         found = _locate(name)
     if found is None:
+        if any((folder / Path(name).expanduser()).is_dir() for folder in _folders()):
+            raise RecexpError(f"{name} is a folder; expected a file. Type the path of one in it.")
         raise _missing(name, hint)
     return found
 

@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -129,6 +130,8 @@ def _read(file: RawFile) -> pl.DataFrame:
         )
     if not content.strip():
         raise RecexpError(f"{file.name} is empty; expected a table of events.")
+    if kind != PARQUET:
+        _check_text(file, content.split(b"\n", 1)[0])
     try:
         if kind == PARQUET:
             return pl.read_parquet(io.BytesIO(content))
@@ -138,7 +141,13 @@ def _read(file: RawFile) -> pl.DataFrame:
         return pl.read_csv(content, separator=SEPARATORS[kind], infer_schema=False)
     except (PolarsError, OSError) as error:
         _explain(file, decode(file, content) if kind != PARQUET else "")
-        raise RecexpError(f"{file.name} cannot be read as {kind[1:]}: {error}") from error
+        raise RecexpError(f"{file.name} cannot be read as {kind[1:]}: {str(error).splitlines()[0]}") from error
+
+
+def _check_text(file: RawFile, line: bytes) -> None:
+    """Polars reads whatever bytes a csv holds, and finds a strange header in them."""
+    if "\0" in decode(file, line):
+        raise RecexpError(f"{file.name} line 1: byte 0x00; expected UTF-8 text, not a binary file.")
 
 
 def _explain(file: RawFile, text: str) -> None:
@@ -150,12 +159,22 @@ def _explain(file: RawFile, text: str) -> None:
             except ValueError as error:
                 raise RecexpError(f"{file.name} line {number}: {line[:40]!r}; expected a JSON object.") from error
     elif _kind(file) in SEPARATORS:
-        reader = csv.reader(io.StringIO(text), delimiter=SEPARATORS[_kind(file)])
+        _explain_csv(file, csv.reader(io.StringIO(text), delimiter=SEPARATORS[_kind(file)], strict=True))
+
+
+def _explain_csv(file: RawFile, reader: Any) -> None:
+    begin = 1
+    try:
         header = next(reader)
         for row in reader:
             if len(row) > len(header):
                 names = f"{len(header)} ({', '.join(header)})"
                 raise RecexpError(f"{file.name} line {reader.line_num}: {len(row)} fields; expected {names}.")
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise RecexpError(
+            f'{file.name} line {begin}: {error}; expected each " to be closed, or doubled inside.'
+        ) from error
 
 
 def _where(file: RawFile, row: int) -> str:

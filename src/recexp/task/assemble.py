@@ -36,7 +36,7 @@ def make(node: DictConfig, **more: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, RecexpError):
             raise cause from None
-        if isinstance(cause, MisconfigurationException | TypeError | ValueError):
+        if isinstance(cause, MisconfigurationException | ImportError | TypeError | ValueError):
             raise RecexpError(f"{str(error).splitlines()[-1].removeprefix('full_key: ')}: {cause}") from error
         raise
 

@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from recexp.checks import trusted
 from recexp.errors import RecexpError, nearest
 from recexp.model.base import Recommender
 from recexp.store import Folder
@@ -29,7 +30,7 @@ class Run:
 
     def __init__(self, path: Path | str, config: DictConfig | None = None) -> None:
         self.folder = Folder(path)
-        self.config = self.folder.config() if config is None else config
+        self.config = trusted(self.folder.config()) if config is None else config
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, status={self.facts.get('status')!r})"
