@@ -19,9 +19,11 @@ MAY_IMPORT = {
     "store": {"errors"},
     "facts": set(),
     "logger": {"store"},
-    "checks": {"errors"},
+    "command": {"errors"},
+    "targets": {"errors"},
+    "checks": {"errors", "command", "targets"},
     "config": {"errors", "checks", "store"},
-    "desk": {"errors"},
+    "desk": {"errors", "command"},
     "fit": SIBLINGS | BELOW,
     "task": SIBLINGS | BELOW | {"fit", "store", "facts", "checks", "config"},
 }

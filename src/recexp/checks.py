@@ -146,14 +146,15 @@ def refuse_unlike_defaults(config: DictConfig, plain: dict[str, Any]) -> None:
     """A value given for a key must be of the kind that its class names, or else of the kind that its default is."""
     overrides = task_overrides(config)
     choices = [o for o in overrides if o.key_or_group in config.hydra.runtime.choices]
-    values = [o for o in overrides if o not in choices and not o.is_delete()]
-    for override in values:
+    lines = tuple(str(o.input_line) for o in choices)
+    for override in overrides:
         key = override.key_or_group
-        defaults = _defaults(config, tuple(str(o.input_line) for o in choices))
-        default = OmegaConf.select(defaults, key, throw_on_missing=False)
         value, annotation = _at(plain, key), _annotation(plain, key)
-        if not (matches(value, annotation) if annotation else alike(value, default)):
-            kind = words(annotation) if annotation else _kind(default)
+        if override in choices or (annotation is not None and matches(value, annotation)):
+            continue
+        default = OmegaConf.select(_defaults(config, lines), key, throw_on_missing=False)
+        if annotation is not None or not alike(value, default):
+            kind = words(annotation) if annotation is not None else _kind(default)
             raise RecexpError(f"{override.input_line}: expected {kind}{_such_as(key, default)}.")
 
 

@@ -155,6 +155,8 @@ def choices_of_run(overrides: Sequence[Override]) -> list[str]:
     if path is None:
         return []
     choices = _choices(Folder(path))
+    if "model" in given and str(given["model"].value()) != choices.get("model"):
+        raise _another_model("model", path)
     added = [f"{group}={choice}" for group, choice in choices.items() if group not in given]
     if "resume" in given:
         typed = str(given["resume"].input_line).partition("=")[2]
@@ -193,7 +195,8 @@ def complete(config: DictConfig) -> None:
     now = {name: _typed(name, choice, run) for name, choice in config.hydra.runtime.choices.items() if name in SAVED}
     kept = [group for group in SAVED if group in saved and now.get(group) == before.get(group)]
     given = {o.key_or_group: OmegaConf.select(config, o.key_or_group) for o in checks.task_overrides(config)}
-    _refuse_another_model(given, path, "model" in kept)
+    if changed := [key for key in given if key.startswith("model.")]:
+        raise _another_model(changed[0], path)
     with open_dict(config):
         for key in (*kept, "seed", *(["refit"] if config.get("resume") else [])):
             config[key] = saved[key]
@@ -212,13 +215,10 @@ def _refuse_unlike_a_run(saved: DictConfig, groups: Iterable[str], run: Folder) 
         raise RecexpError(f"{complaint}it holds a reference ${{…}} to something else.")
 
 
-def _refuse_another_model(given: dict[str, Any], path: str, same_option: bool) -> None:
-    changed = [key for key in given if key.startswith("model.")]
-    if changed or not same_option:
-        what = changed[0] if changed else "model"
-        raise RecexpError(
-            f"{what} was given, but the model of {path} is fitted as it is; drop {what}=…, or train a new run with it."
-        )
+def _another_model(key: str, path: str) -> RecexpError:
+    return RecexpError(
+        f"{key} was given, but the model of {path} is fitted as it is. Drop {key}=…, or train a new run with it."
+    )
 
 
 def make_folder(path: Path, resumed: bool) -> None:

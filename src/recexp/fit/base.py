@@ -65,6 +65,10 @@ class Evaluated(pl.LightningModule):
         """Numbers that are learned, buffers of solved models included."""
         return sum(tensor.numel() for tensor in self.model.state_dict().values())
 
+    def num_batches(self, data: DataModule) -> int:
+        """Training batches of an epoch; the subclass knows."""
+        raise NotImplementedError
+
     def evaluation_loader(self, data: DataModule, part: str) -> DataLoader[Tensor] | list[Any]:
         """Chunks of the users that an evaluation asks; nothing if there is no such part."""
         return data.evaluation_rows(len(self.evaluations[part].users)) if part in self.evaluations else []

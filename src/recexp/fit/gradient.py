@@ -81,6 +81,10 @@ class Gradient(Evaluated):
         """Shuffled rows of the training events."""
         return data.training_rows(self.batch_size)
 
+    def num_batches(self, data: DataModule) -> int:
+        """Steps of an epoch."""
+        return -(-len(data.split.train) // self.batch_size)
+
     def on_fit_start(self) -> None:
         self.negatives.prepare(self.data.split.train, self.data.dataset.num_items)
         self.negatives.to(self.device)

@@ -40,6 +40,10 @@ class Solve(Evaluated):
         self.model.prepare(data.split.train)
         return DataLoader(_Blocks(self), batch_size=None)
 
+    def num_batches(self, data: DataModule) -> int:
+        """Blocks of an epoch."""
+        return sum(1 for _ in self.model.steps(0))
+
     def training_step(self, block: Tensor) -> None:
         with torch.no_grad():
             self.model.solve(block)

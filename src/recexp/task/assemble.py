@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -103,11 +104,17 @@ class Experiment:
         """The loggers, writing into the run's folder."""
         return [make(logger, save_dir=str(folder)) for logger in self.config.logger.values()]
 
-    def trainer(self, loggers: list[Logger] | None = None) -> pl.Trainer:
-        """The Lightning Trainer as configured; what Lightning refuses is refused in one line."""
+    def trainer(
+        self, loggers: Sequence[Logger] = (), callbacks: Sequence[Callback] = (), **settings: Any
+    ) -> pl.Trainer:
+        """The Lightning Trainer as configured, with settings on top; what Lightning refuses is refused in one line."""
         bars: list[Callback] = [RichProgressBar(leave=False)] if self.config.trainer.enable_progress_bar else []
         trainer: pl.Trainer = make(
-            self.config.trainer, logger=loggers or False, callbacks=bars, enable_model_summary=False
+            self.config.trainer,
+            logger=[*loggers] or False,
+            callbacks=[*bars, *callbacks],
+            enable_model_summary=False,
+            **settings,
         )
         return trainer
 
