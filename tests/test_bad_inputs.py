@@ -18,125 +18,7 @@ import pytest
 import recexp
 from recexp.__main__ import main
 
-# what is typed | what the message says, "…" between the parts
-COMPOSITION = """
-modle=mf | there is no group or key 'modle' … Allowed: model, … Did you mean model=
-model=mff | there is no model 'mff' … Allowed: mf, … Type model=mf.
-loss=tripled | there is no loss 'tripled' … Allowed: triplet, … Type loss=triplet.
-data=movielens | there is no data 'movielens' … movielens_1m … Type data=movielens_1m.
-logger=[wandb,tensorbord] | there is no logger 'tensorbord' … tensorboard, … Type logger=tensorboard.
-task=fitt | there is no task 'fitt' … Type task=fit.
-experiment=nope | there is no experiment 'nope'
-model= | there is no model '' … Type model=mf.
-sead=3 | 'sead' … Did you mean seed=
-model.embeding_dim=8 | model has no key 'embeding_dim' … embedding_dim, init_std … Did you mean model.embedding_dim=
-data.filters.min_usr=3 | data.filters has no key 'min_usr' … Did you mean data.filters.min_user=
-eval.segments.head_shar=0.1 | eval.segments has no key 'head_shar' … head_share
-eval.monitor=ndcg@10 | eval has no key 'monitor' … metrics
-model={embeding_dim:8} | model has no key 'embeding_dim' … model.embedding_dim
-seed.x=3 | seed is a value, not a group of keys … Type seed=VALUE
-eval.k.7=3 | eval.k is a list … Type eval.k=VALUE
-hydra.run.dri=x | hydra.run has no key 'dri' … hydra.run.dir
-hydra/launcher=nope | no option hydra/launcher/nope … Allowed: basic
-model.embedding_dim=many | model.embedding_dim=many: expected a whole number, such as model.embedding_dim=64
-model.embedding_dim=1.5 | expected a whole number
-model.embedding_dim=[8] | expected a whole number
-model.embedding_dim=true | expected a whole number
-model.embedding_dim=null | expected a whole number
-model={embedding_dim:x} | model.embedding_dim='x': expected a whole number
-data.filters.min_user=1.5 | data.filters.min_user=1.5: expected a whole number, such as data.filters.min_user=0
-eval.k=10 | expected a list of whole numbers, such as 'eval.k=[5,10,20]'
-eval.k=[ten] | expected a list of whole numbers
-model=two_tower model.hidden_dims=8 | expected a list of whole numbers, such as 'model.hidden_dims=[128]'
-optimizer.lr=fast | optimizer.lr=fast: expected a number, such as optimizer.lr=
-optimizer.lr=null | expected a number
-trainer.max_epochs=many | expected a whole number or null, such as trainer.max_epochs=30
-++trainer.max_epochs=many | expected a whole number or null
-trainer.enable_progress_bar=1 | expected true or false
-+trainer.detect_anomaly=maybe | expected true or false
-seed=x | seed=x: expected a whole number, such as seed=1
-seed=null | expected a whole number
-refit=maybe | refit=maybe: expected true or false
-data=table data.path=3 | data.path=3: expected a text
-seed=-1 | seed=-1: must be from 0 to 4294967295
-model.embedding_dim=0 | model.embedding_dim=0: must be at least 1
-optimizer.lr=-1 | optimizer.lr=-1: must be above 0
-optimizer.lr=inf | optimizer.lr=inf: must be above 0
-model=two_tower model.dropout=1.5 | must be from 0 to below 1
-model=two_tower model.hidden_dims=[64,0] | model.hidden_dims=[64, 0]: must be at least 1
-fit.batch_size=0 | fit.batch_size=0: must be at least 1
-negatives=uniform negatives.num_negatives=0 | negatives.num_negatives=0: must be at least 1
-eval.k=[0] | eval.k=[0]: must be at least 1
-data.filters.min_item=-1 | must be at least 0
-trainer.max_epochs=0 | must be at least 1
-+typo=1 | +typo=1: nothing reads an added key 'typo' … --cfg job
-++model.typo=1 | ++model.typo=1: nothing reads an added key 'model.typo'
-+model@other=mf | nothing reads an added key
-+trainer.typo=1 | Lightning's Trainer has no setting 'typo' … strategy
-+trainer.barebone=1 | has no setting 'barebone'. Allowed: barebones, … Did you mean +trainer.barebones=
-+trainer.callbacks=[] | recexp gives the Trainer its callbacks itself
-~model | ~model: recexp needs every key
-~model.embedding_dim | recexp needs every key; type model.embedding_dim=
-model=mf model=two_tower | model=two_tower: model is given twice
-model.embedding_dim=8 model.embedding_dim=16 | model.embedding_dim=16: model.embedding_dim is given twice
-logger@other=wandb | one place for each group. Type logger=OPTION
-foo | 'foo' is no override. Type KEY=VALUE
-popularity | 'popularity' is an option of model. Type model=popularity
-model = mf | 'model' is a group of options. Type model=OPTION, without spaces: mf,
-=3 | '=3' is no override
-eval.k=[5,10 | 'eval.k=[5,10' cannot be read … 'KEY=[1,2]', in single quotes
-data=table data.path=a(b).csv | cannot be read … 'data.path="a(b).csv"'
-model=mf,two_tower | several values make a grid. Type python -m recexp -m model=mf,two_tower
-model=[mf,two_tower] | one model at a time. Type model=mf.
-eval=[full,sampled] | one eval at a time. Type eval=full.
-model=popularity loss=triplet | model=popularity is solved in closed form and takes no loss; drop loss=triplet
-model=popularity optimizer.lr=1 | takes no optimizer; drop optimizer.lr=1
-model=popularity fit.batch_size=9 | leaves nothing to set in fit; drop fit.batch_size=9
-model=popularity fit=gradient | model=popularity is fitted by fit=solve; drop fit=gradient
-fit=solve | model=mf is fitted by fit=gradient; drop fit=solve
-split.validation=none | nothing to stop early on … fit.patience=null
-data=table | data.path is needed and was not given. Type data.path=
-task=evaluate | run is needed and was not given. Type run=
-task=evaluate run=null | Type run=FOLDER
-task=evaluate run=nowhere | nowhere is not the folder of a run … run=outputs/
-task=recommend run=. | . is not the folder of a run
-resume=nowhere | nowhere is not the folder of a run
-run=nowhere | nowhere is not the folder of a run
-k=5 | k is a key of task=recommend, which was not chosen. Type task=recommend k=5
-seed=${foo} | seed: there is no key 'foo' to refer to
-data.num_users=${oc.env:RECEXP_NOWHERE} | data.num_users: Environment variable 'RECEXP_NOWHERE' not found
-model._target_=os.system | none of recexp's own classes … 'allow=[os]'
-allow=os model._target_=os.system | none of recexp's own classes … 'allow=[os]'
-allow=os | allow=os: expected a list of texts
-model={_target_:os.system} | none of recexp's own classes
-model._target_=recexp.facts.subprocess.run | recexp.facts.subprocess has no run for model
-model._target_=recexp.facts._git | recexp.facts has no _git for model
-model._target_=recexp.model.mf.MFF | recexp.model.mf has no MFF for model; there are MF
-model._target_=recexp.loss.ce.CE | recexp.loss.ce has no CE for model
-optimizer._target_=torch.optim.Admm | torch.optim has no Admm for optimizer; there are Adam,
-optimizer._target_=torch.optim.sgd.os.system | none of recexp's own classes
-+trainer.plugins=[{_target_:os.system}] | trainer.plugins[0]._target_=os.system is none of recexp's own
-hydra.run.dir=file/below | the output folder file/below cannot be written (Not a directory). Type hydra.run.dir=FOLDER
--m hydra.sweep.dir=file/below seed=1 | file/below cannot be written … hydra.sweep.dir=FOLDER
--m model=mf,mff seed=1,2 | the grid's job model=mff seed=1 … there is no model 'mff' … Type model=mf.
-seed=1,2 -m model=mf,mff | there is no model 'mff'
--m model=mf,popularity loss=ce | the grid's job model=popularity loss=ce … takes no loss
--m seed=1,x | seed=x: expected a whole number
--m seed=range(1,0) | there is no value in it. Type seed=A,B,C
--m seed=interval(1,3) | one by one; type seed=A,B,C
--m resume=outputs | outputs is not the folder of a run
---typo | unrecognized arguments: --typo … --hydra-help
--m --run | only one of --run, --multirun
---resolve | type --cfg job --resolve
---cfg nope | invalid choice: 'nope' … 'job'
---cfg job model=mff | there is no model 'mff'
---help model=mff | there is no model 'mff'
---config-name nope | there is no nope.yaml
---config-dir nope | --config-dir nope: there is no such folder
---config-path nope | --config-path nope: expected the absolute path of a folder
---experimental-rerun file | a pickle, which recexp never does
-"""
-
+COMPOSITION = Path(__file__).with_name("bad_inputs.txt").read_text()
 TABLE = "data=table data.path=t.csv"
 DATA: list[tuple[str, str, str | bytes]] = [  # what is typed, what is said, what t.csv (or the file in path) holds
     ("data=table data.path=missing.csv", "no file missing.csv … working directory … t.csv", "user,item\n1,2"),
@@ -152,8 +34,8 @@ DATA: list[tuple[str, str, str | bytes]] = [  # what is typed, what is said, wha
     (TABLE, "t.csv line 3: 3 fields; expected 2 (user, item)", "user,item\n1,2\n1,2,3"),
     (TABLE, 't.csv line 3 … expected each " to be closed', 'user,item\n1,2\n1,"2'),
     (TABLE, "t has 0 interactions", "user,item\n"),
-    (TABLE, "t has 1 user after data.filters; at least 2 are needed", "user,item\n1,2\n1,3\n1,4"),
-    (TABLE, "t has 1 item after data.filters; at least 2 are needed", "user,item\n1,2\n2,2\n3,2"),
+    (TABLE, "t has 1 users after data.filters; at least 2 are needed", "user,item\n1,2\n1,3\n1,4"),
+    (TABLE, "t has 1 items after data.filters; at least 2 are needed", "user,item\n1,2\n2,2\n3,2"),
     (TABLE, "leaves no test items; users need 3 events … split=ratio", "user,item\n1,2\n2,3\n3,4"),
     (f"{TABLE} data.filters.min_user=9", "0 interactions … Lower … min_user", "user,item\n1,2\n2,3"),
     (f"{TABLE} data.filters.min_rating=3", "has no ratings; drop it, or name their column", "user,item\n1,2\n2,3"),
@@ -185,7 +67,7 @@ DATA: list[tuple[str, str, str | bytes]] = [  # what is typed, what is said, wha
 
 
 def table(text: str) -> list[tuple[str, str]]:
-    rows = [line.split(" | ") for line in text.strip().splitlines()]
+    rows = [line.split(" | ") for line in text.splitlines() if not line.startswith("# ")]
     return [(typed, said) for typed, said in rows]
 
 
@@ -290,6 +172,10 @@ def failed(run: Path) -> None:
     (run / "weights.safetensors").unlink()
 
 
+def a_grid(run: Path) -> None:
+    (run / "run.json").rename(run / "multirun.yaml")
+
+
 def unchanged(run: Path) -> None:
     pass
 
@@ -311,6 +197,7 @@ RUNS: list[tuple[str, str, Callable[[Path], None]]] = [  # what is typed, what i
     ("task=evaluate run=run sead=3", "there is no group or key 'sead' … Did you mean seed=", unchanged),
     ("hydra.run.dir=run", "run holds a run … nothing is written over. Type resume=run", unchanged),
     ("hydra.sweep.dir=run -m seed=1,2", "run holds a run or a grid already … hydra.sweep.dir", unchanged),
+    ("hydra.sweep.dir=run -m seed=1,2", "run holds a run or a grid already", a_grid),
     ("resume=run -m seed=1,2", "resume=… continues one run where it stopped; drop -m", unchanged),
     ("task=evaluate run=run", "no weights.safetensors … status: failed … Type resume=run", failed),
     ("task=evaluate run=run", "weights.safetensors is damaged", written("weights.safetensors", "no tensors")),
@@ -398,6 +285,15 @@ def test_a_traceback_is_there_for_whom_wishes_it() -> None:
     assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("Type model=mf.\n")
+
+
+def test_help_may_be_cut_short() -> None:
+    whole = [sys.executable, "-m", "recexp", "--help"]
+    with subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
 
 
 WITHOUT_TORCH = """

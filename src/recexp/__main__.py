@@ -64,6 +64,10 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         complaint = desk.explain(refusal.error, asked.of_job(refusal.overrides))
         where = f"the grid's job {' '.join(refusal.overrides)}: " if len(refusal.overrides) > 1 else ""
         raise RecexpError(f"{where}{complaint}") from None
+    except BrokenPipeError:
+        if running:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `--help | head` has read enough
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if running:
             raise

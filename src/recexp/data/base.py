@@ -74,7 +74,7 @@ def _check_size(name: str, events: pl.DataFrame) -> None:
     for what, count in found.items():
         if count < 2:
             raise RecexpError(
-                f"{name} has {count} {what[: -1 if count == 1 else None]} after data.filters; at least 2 are needed. "
+                f"{name} has {count} {what} after data.filters; at least 2 are needed. "
                 "Lower data.filters.min_rating, min_user or min_item, or give more data."
             )
 
