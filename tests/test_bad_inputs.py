@@ -58,7 +58,6 @@ DATA: list[tuple[str, str, str | bytes]] = [  # what is typed, what is said, wha
     ("negatives=uniform negatives.seen=kept", "negatives.seen=kept … Type negatives.seen=keep", ""),
     ("loss=softmax negatives=observed", "Observed gives none. Type loss=ce", ""),
     ("refit=true split.validation=none fit.patience=null", "no validation. Type split.validation=next_to_last", ""),
-    ("trainer.accelerator=mps", "finds no such device on this machine. Type trainer=cpu", ""),
     ("trainer.precision=foo", "trainer: Precision 'foo' is invalid. Allowed", ""),
     ("trainer.accelerator=foo", "invalid accelerator name … cpu", ""),
     ("-m seed=1,2 data=table data.path=missing.csv", "no file missing.csv", ""),
@@ -127,6 +126,14 @@ def test_what_cannot_be_learned(
     path = Path(named if named.startswith("t.") else "t.csv")
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     refused([*shlex.split(typed), "trainer.max_epochs=1", "logger=none"], said)
+
+
+def test_a_gpu_that_is_not_there(refused: Callable[[list[str], str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    said = "trainer.accelerator=gpu: PyTorch … finds no such device on this machine. Type trainer=cpu"
+    refused(["trainer=gpu"], said)
+    refused(["-m", "trainer=cpu,gpu"], said)
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def read(arguments: Sequence[str], conf: Path) -> Command:
     parser: Any = get_args_parser()
     parser.error = _refuse
     flags = parser.parse_intermixed_args(list(arguments))
-    if False:
+    if flags.experimental_rerun:
         _refuse(
             "--experimental-rerun loads a pickle, which recexp never does; type resume=RUN or task=evaluate run=RUN"
         )

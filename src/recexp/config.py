@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -138,6 +139,15 @@ def folder() -> Path:
     return inside if inside.is_dir() else here.parents[1] / "conf"
 
 
+def choices(hydra: Any) -> dict[str, Any]:
+    """The option of each group; of several options, `logger=[wandb,csv]`, Hydra itself keeps no record."""
+    chosen = {group: option for group, option in hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    typed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
+    return chosen | {
+        o.key_or_group: o.value() for o in typed if o.key_or_group in SAVED and isinstance(o.value(), list)
+    }
+
+
 def named_run(config: Any) -> str | None:
     """The folder that `run=` or `resume=` names, if any."""
     path = config.get("run") or config.get("resume")
@@ -154,10 +164,10 @@ def choices_of_run(overrides: Sequence[Override]) -> list[str]:
     path = named_run({key: given[key].value() for key in ("run", "resume") if key in given})
     if path is None:
         return []
-    choices = _choices(Folder(path))
-    if "model" in given and str(given["model"].value()) != choices.get("model"):
+    before = _choices(Folder(path))
+    if "model" in given and str(given["model"].value()) != before.get("model"):
         raise _another_model("model", path)
-    added = [f"{group}={choice}" for group, choice in choices.items() if group not in given]
+    added = [f"{group}={choice}" for group, choice in before.items() if group not in given]
     if "resume" in given:
         typed = str(given["resume"].input_line).partition("=")[2]
         added += [f"hydra.run.dir={typed}", "hydra.output_subdir=null"]
@@ -166,10 +176,10 @@ def choices_of_run(overrides: Sequence[Override]) -> list[str]:
 
 def _choices(run: Folder) -> dict[str, str]:
     run.config()  # says so if this is no run
-    choices = run.run().get("choices")
-    if not isinstance(choices, dict):
+    before = run.run().get("choices")
+    if not isinstance(before, dict):
         raise RecexpError(f"{run.path / 'run.json'} does not say which options its run was composed of.")
-    return {group: _typed(group, choice, run) for group, choice in choices.items() if group in SAVED}
+    return {group: _typed(group, choice, run) for group, choice in before.items() if group in SAVED}
 
 
 def _typed(group: str, choice: Any, run: Folder) -> str:
@@ -192,7 +202,7 @@ def complete(config: DictConfig) -> None:
     run = Folder(path)
     saved, before = run.config(), _choices(run)
     _refuse_unlike_a_run(saved, before, run)
-    now = {name: _typed(name, choice, run) for name, choice in config.hydra.runtime.choices.items() if name in SAVED}
+    now = {name: _typed(name, choice, run) for name, choice in choices(config.hydra).items() if name in SAVED}
     kept = [group for group in SAVED if group in saved and now.get(group) == before.get(group)]
     given = {o.key_or_group: OmegaConf.select(config, o.key_or_group) for o in checks.task_overrides(config)}
     if changed := [key for key in given if key.startswith("model.")]:

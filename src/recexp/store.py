@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import nn
 
+IDS = ("user", "trained", "item")
+"""Columns of `ids.parquet`."""
+
 SECRET = re.compile(r"password|passwd|secret|token$|api_?key|credential", re.IGNORECASE)
 
 
@@ -91,23 +94,28 @@ class Folder:
         table.write_parquet(_beside(target))
         _beside(target).replace(target)
 
-    def write_model(self, model: nn.Module, users: pl.Series, items: pl.Series) -> None:
-        """Write `weights.safetensors`, and `ids.parquet` whose row number is the dense id."""
+    def write_model(self, model: nn.Module, users: pl.Series, trained: pl.Series, items: pl.Series) -> None:
+        """Write `weights.safetensors`, and `ids.parquet` whose row number is the dense id.
+
+        Args:
+            trained: whether training saw the user.
+        """
         import polars as pl
         from safetensors.torch import save
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         sizes = {"num_users": str(len(users)), "num_items": str(len(items))}
         self._write("weights.safetensors", save(tensors, metadata=sizes))
-        columns = [users.rename("user").to_frame(), items.rename("item").to_frame()]
+        columns = [side.rename(name).to_frame() for name, side in zip(IDS, (users, trained, items), strict=True)]
         self.write_table("ids.parquet", pl.concat(columns, how="horizontal_extend"))
 
-    def ids(self) -> tuple[pl.Series, pl.Series]:
-        """Raw ids of users and of items, in order of their dense ids."""
+    def ids(self) -> tuple[pl.Series, pl.Series, pl.Series]:
+        """Raw ids of users, whether training saw them, and raw ids of items, in order of their dense ids."""
         import polars as pl
 
         table = pl.read_parquet(self._finished("ids.parquet"))
-        return table["user"].drop_nulls(), table["item"].drop_nulls()
+        user, trained, item = (table[name].drop_nulls() for name in IDS)
+        return user, trained, item
 
     def weights(self) -> dict[str, Any]:
         """Tensors of the model."""

@@ -14,7 +14,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recexp import checks
-from recexp.config import complete
+from recexp.config import choices, complete
 from recexp.store import Folder
 from recexp.task.job import Job, running
 
@@ -33,7 +33,7 @@ def execute(composed: DictConfig, typed: Sequence[str]) -> Path:
         study=Path(hydra.sweep.dir).name if in_sweep else None,
         resumed=bool(composed.get("resume")),
         typed=typed,
-        choices={group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")},
+        choices=choices(hydra),
     )
     with running(job):
         config = finished(composed, hydra) if in_sweep else composed

@@ -13,14 +13,15 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from recexp.data.module import DataModule
+from recexp.data.module import DataModule, Source
 from recexp.errors import RecexpError
 from recexp.eval.protocol import Evaluation, Protocol
 from recexp.fit.base import Evaluated
+from recexp.fit.progress import progress
 from recexp.model.base import Recommender
 from recexp.split.base import digest
 from recexp.types import Holdout, Interactions
@@ -47,10 +48,12 @@ class Experiment:
 
     Args:
         config: composed.
+        source: of the data, if another than the config's.
     """
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, source: Source | None = None) -> None:
         self.config = config
+        self.source = source
         self.seed: int = config.seed
 
     @cached_property
@@ -62,7 +65,7 @@ class Experiment:
     @cached_property
     def data(self) -> DataModule:
         """Loaded and split data."""
-        source = make(self.config.data)
+        source = self.source or make(self.config.data)
         splitter = make(self.config.split)
         module = DataModule(source, partial(splitter, seed=QUESTIONS_SEED), self.protocol.batch_size, self.seed)
         module.setup()
@@ -71,19 +74,23 @@ class Experiment:
     @cached_property
     def evaluations(self) -> dict[str, Evaluation]:
         """`val`, where the split has a validation part, and `test`."""
-        parts = {"val": self.data.split.validation, "test": self.data.split.test}
-        return {name: self._evaluation(holdout) for name, holdout in parts.items() if holdout is not None}
+        validation = self.data.split.validation
+        return {} | ({"val": self._evaluation(validation)} if validation else {}) | {"test": self.test}
+
+    @cached_property
+    def test(self) -> Evaluation:
+        """The evaluation on the test part."""
+        return self._evaluation(self.data.split.test)
 
     def _evaluation(self, holdout: Holdout) -> Evaluation:
         return self.protocol.on(self.data.split, holdout, self.data.dataset, QUESTIONS_SEED)
 
     def identity(self) -> dict[str, Any]:
         """What tells one result from another: hashes of data, split and protocol."""
-        test = self.evaluations["test"]
         return {
             "data": self.data.dataset.sha256,
             "split": digest(self.data.split),
-            "eval": {"name": self.protocol.name, "hash": test.sha256},
+            "eval": {"name": self.protocol.name, "hash": self.test.sha256},
         }
 
     def model(self) -> Recommender:
@@ -108,33 +115,40 @@ class Experiment:
         self, loggers: Sequence[Logger] = (), callbacks: Sequence[Callback] = (), **settings: Any
     ) -> pl.Trainer:
         """The Lightning Trainer as configured, with settings on top; what Lightning refuses is refused in one line."""
-        bars: list[Callback] = [RichProgressBar(leave=False)] if self.config.trainer.enable_progress_bar else []
+        shown, bar = self.config.trainer.enable_progress_bar, progress()
         trainer: pl.Trainer = make(
             self.config.trainer,
             logger=[*loggers] or False,
-            callbacks=[*bars, *callbacks],
+            callbacks=[*([bar] if shown else []), *callbacks],
+            enable_progress_bar=shown and isinstance(bar, ProgressBar),
             enable_model_summary=False,
             **settings,
         )
         return trainer
 
-    def with_validation_in_train(self, num_epochs: int) -> Experiment:
-        """The same experiment without a validation part: its events are for training, the epochs are fixed."""
+    def for_epochs(self, num_epochs: int) -> Experiment:
+        """The same experiment for so many epochs, come what may."""
         settings: dict[str, Any] = {"trainer": {"max_epochs": num_epochs}}
         if "patience" in self.config.fit:
             settings["fit"] = {"patience": None}
         merged = OmegaConf.merge(self.config, settings)
         assert isinstance(merged, DictConfig)
-        whole = Experiment(merged)
+        twin = Experiment(merged, self.source)
+        twin.data = self.data
+        return twin
+
+    def with_validation_in_train(self) -> Experiment:
+        """The same experiment without a validation part: its events are for training."""
+        whole = Experiment(self.config, self.source)
         split = self.data.split
-        assert split.validation is not None
+        if split.validation is None: ...
         train = Interactions.concat(split.train, split.validation.target)
         whole.data.split = replace(split, train=train, validation=None)
         return whole
 
     def popularity(self) -> dict[str, float]:
         """The test metrics of popularity, the control that every model must beat."""
-        return self.evaluations["test"].of_popularity().metrics
+        return self.test.of_popularity().metrics
 
 
 def new_model(config: DictConfig, num_users: int, num_items: int) -> Recommender:

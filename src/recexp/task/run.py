@@ -13,11 +13,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from recexp.checks import trusted
+from recexp.data.aligned import Aligned, numbers
 from recexp.errors import RecexpError, nearest
 from recexp.model.base import Recommender
 from recexp.store import Folder
-from recexp.task.assemble import Experiment, new_model
-from recexp.types import PAD, Interactions, Log, Query
+from recexp.task import show
+from recexp.task.assemble import Experiment, make, new_model
+from recexp.task.served import Served, best
+from recexp.types import PAD, Log, Query
 
 
 class Run:
@@ -51,77 +54,103 @@ class Run:
         return self.folder.run()
 
     @cached_property
+    def _ids(self) -> tuple[pl.Series, pl.Series, pl.Series]:
+        if "parent" in self.facts:
+            raise RecexpError(
+                f"{self.path} holds what task={self.facts.get('task')} found of another run, and no model. "
+                f"Type run={self.config.get('run')}."
+            )
+        return self.folder.ids()
+
+    @property
     def users(self) -> pl.Series:
         """Raw user ids; the row is the dense id."""
-        return self.folder.ids()[0]
+        return self._ids[0]
 
-    @cached_property
+    @property
     def items(self) -> pl.Series:
         """Raw item ids; the row is the dense id."""
-        return self.folder.ids()[1]
+        return self._ids[2]
 
     @cached_property
     def model(self) -> Recommender:
-        """The fitted model, ready to score."""
-        weights = self.folder.weights()
+        """The fitted model, ready to score dense ids."""
         model = new_model(self.config, len(self.users), len(self.items))
-        model.load_state_dict(weights)
+        model.load_state_dict(self.folder.weights())
         return model.eval()
 
     @cached_property
+    def served(self) -> Served:
+        """The fitted model, ready to score anybody, on the device of the config where there is one."""
+        accelerated = torch.cuda.is_available() and self.config.trainer.accelerator != "cpu"
+        trained = torch.from_numpy(self._ids[1].to_numpy())
+        return Served(self.model, trained).to("cuda" if accelerated else "cpu")
+
+    @cached_property
     def experiment(self) -> Experiment:
-        """The run's data, split and protocol, loaded again."""
-        return Experiment(self.config)
+        """The config's data under the run's ids, its split and its protocol."""
+        return Experiment(self.config, Aligned(make(self.config.data), self.users, self.items, self.facts.get("data", "")))
 
     def recommend(self, users: Sequence[Any] | None = None, k: int = 10) -> pl.DataFrame:
-        """The k best items that each user has not met yet: columns user, item, rank, score.
+        """The k best items that each user has not met yet, fewer where fewer are left.
 
         Args:
-            users: raw ids; None: everybody.
+            users: raw ids; None: everybody in the data.
             k: items for each user [count].
+        Returns:
+            columns user, item, rank, score; ids as they are in the data.
         Raises:
             RecexpError: a user is unknown, or there are fewer than k items.
         """
+        self._refuse_unless_listable(k)
+        dataset = self.experiment.data.dataset
+        raw = dataset.users["user"]
+        dense = torch.arange(len(raw)) if users is None else _dense(users, raw, "user")
+        offsets = torch.from_numpy(dataset.interactions.offsets(dataset.num_users))
+        query = Query(dense, Log.of(dataset.interactions), offsets[dense], offsets[dense + 1])
+        return self._best(query, raw[dense.numpy()], k)
+
+    def recommend_for(self, histories: Sequence[Sequence[Any]], k: int = 10) -> pl.DataFrame:
+        """The k best items for people of whom nothing is known but what they did.
+
+        Args:
+            histories: raw ids of items, oldest first, one list for each person; they may be empty.
+            k: items for each of them [count].
+        Returns:
+            columns user (the number of the history, from 0), item, rank, score.
+        Raises:
+            RecexpError: an item is unknown, or there are fewer than k items.
+        """
+        self._refuse_unless_listable(k)
+        dense = _dense([item for history in histories for item in history], self.items, "item").tolist()
+        places = iter(dense)
+        query = Query.from_histories([[next(places) for _ in history] for history in histories])
+        return self._best(query, pl.Series("user", range(len(histories)), pl.Int64), k)
+
+    def _refuse_unless_listable(self, k: int) -> None:
         if not 1 <= k <= len(self.items):
             raise RecexpError(f"k={k}: there are {len(self.items)} items; k is from 1 to {len(self.items)}.")
-        dense = torch.arange(len(self.users)) if users is None else self._dense(users)
-        parts = [self._top(chunk, k) for chunk in dense.split(self.experiment.protocol.batch_size)]
-        return pl.concat(parts) if parts else self._top(dense, k)
 
-    def _dense(self, users: Sequence[Any]) -> Tensor:
-        numbers = {str(raw): dense for dense, raw in enumerate(self.users)}
-        for user in users:
-            if str(user) not in numbers:
-                like = ", ".join(nearest(str(user), list(numbers)[:10_000])[:3])
-                raise RecexpError(f"user {user!r} is not in this run's data; known ids look like {like}.")
-        return torch.tensor([numbers[str(user)] for user in users], dtype=torch.int64)
+    def _best(self, query: Query, names: pl.Series, k: int) -> pl.DataFrame:
+        """The lists of a query's rows, under the rows' names."""
+        size = self.experiment.protocol.batch_size
+        query = query.to(self.served.trained.device)
+        starts = show.tracked(range(0, max(len(query), 1), size), "recommending")
+        lists = pl.concat([best(self.served, query, slice(start, start + size), k) for start in starts])
+        user, item = names[lists["row"]].alias("user"), self.items[lists["item"]].alias("item")
+        return lists.select(user, item, "rank", "score")
 
-    @cached_property
-    def _known(self) -> Interactions:
-        data = self.experiment.data
-        if data.dataset.sha256 != self.facts.get("data"):
-            raise RecexpError(f"the data behind {self.path} has changed since the run; give the data it was run on.")
-        return data.dataset.interactions
 
-    @torch.no_grad()
-    def _top(self, users: Tensor, k: int) -> pl.DataFrame:
-        log = Log.of(self._known)
-        offsets = torch.from_numpy(self._known.offsets(len(self.users)))
-        trained = torch.zeros(len(self.users), dtype=torch.bool)
-        trained[torch.from_numpy(self.experiment.data.split.train.user).long()] = True
-        query = Query(users.where(trained[users], PAD), log, offsets[users], offsets[users + 1])
-        scores_BI = self.model.score(query).clone()
-        rows_BL = torch.arange(len(users))[:, None].expand_as(query.history)
-        met_BL = query.history != PAD
-        scores_BI[rows_BL[met_BL], query.history[met_BL]] = -torch.inf
-        best_BK = scores_BI.topk(k)
-        shown_BK = best_BK.values > -torch.inf
-        rows = torch.arange(len(users))[:, None].expand_as(shown_BK)[shown_BK].numpy()
-        return pl.DataFrame(
-            {
-                "user": self.users[users.numpy()][rows],
-                "item": self.items[best_BK.indices[shown_BK].numpy()],
-                "rank": (torch.arange(k).expand_as(shown_BK)[shown_BK] + 1).numpy(),
-                "score": best_BK.values[shown_BK].numpy(),
-            }
-        )
+def _dense(raw: Sequence[Any], known: pl.Series, side: str) -> Tensor:
+    """Dense ids.
+
+    Raises:
+        RecexpError: one is not among those known.
+    """
+    texts = pl.Series(side, [str(one) for one in raw], pl.String)
+    dense = numbers(texts, known)
+    if (dense == PAD).any():
+        stranger = texts[int((dense == PAD).argmax())]
+        like = ", ".join(nearest(stranger, known.head(10_000).cast(pl.String))[:3])
+        raise RecexpError(f"{side} {stranger!r} is not in this run's data; known ids look like {like}.")
+    return torch.from_numpy(dense)

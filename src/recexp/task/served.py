@@ -1,0 +1,50 @@
+"""A fitted model that answers anybody, and the lists it answers with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from recexp.eval.rank import hide_seen, top_items
+from recexp.model.base import Recommender
+from recexp.types import PAD, Query
+
+
+class Served(Recommender):
+    """A model for which users that its training never saw are unknown, whatever their number.
+
+    Args:
+        model: fitted. trained: whether training saw the user, [U] bool.
+    """
+
+    trained: Tensor
+
+    def __init__(self, model: Recommender, trained: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        nobody = torch.zeros(1, dtype=torch.bool)  # where PAD, as index -1, and all numbers too large end up
+        self.register_buffer("trained", torch.cat([trained, nobody]))
+
+    def score(self, query: Query, items: Tensor | None = None) -> Tensor:
+        known_B = self.trained[query.users.clamp(max=len(self.trained) - 1)]
+        return self.model.score(replace(query, users=query.users.where(known_B, PAD)), items)
+
+
+@torch.no_grad()
+def best(model: Recommender, query: Query, rows: slice, k: int) -> pl.DataFrame:
+    """The k best items that are not in the history of each of these rows, fewer where fewer are left.
+
+    Returns:
+        columns `row` of the query, dense `item`, `rank` from 1, `score`; ties in order of the item.
+    """
+    asked = Query(query.users[rows], query.log, query.start[rows], query.stop[rows])
+    scores_BI = model.score(asked).float().clone()
+    hide_seen(scores_BI, asked)
+    items_BK = top_items(scores_BI, k)
+    row_N, place_N = torch.nonzero(items_BK != PAD, as_tuple=True)
+    item_N = items_BK[row_N, place_N]
+    columns = {"row": row_N + rows.start, "item": item_N, "rank": place_N + 1, "score": scores_BI[row_N, item_N]}
+    return pl.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
