@@ -10,7 +10,7 @@ import pytest
 import recexp
 
 SOURCE = Path(recexp.__file__).parent
-SIBLINGS = {"data", "split", "model", "loss", "negatives", "eval"}
+SIBLINGS = ["data", "split", "model", "loss", "negatives", "eval"]
 BELOW = {"types", "errors"}
 MAY_IMPORT = {
     **dict.fromkeys(SIBLINGS, BELOW),
@@ -18,27 +18,35 @@ MAY_IMPORT = {
     "errors": set(),
     "store": {"errors"},
     "facts": set(),
-    "logger": {"store"},
+    "logger": {"errors"},
     "command": {"errors"},
     "targets": {"errors"},
     "checks": {"errors", "command", "targets"},
-    "config": {"errors", "checks", "store"},
+    "config": {"errors", "checks", "store", "targets"},
     "desk": {"errors", "command"},
-    "fit": SIBLINGS | BELOW,
-    "task": SIBLINGS | BELOW | {"fit", "store", "facts", "checks", "config"},
+    "fit": {*SIBLINGS} | BELOW,
+    "task": {*SIBLINGS} | BELOW | {"fit", "store", "facts", "checks", "config"},
 }
 CHOSEN_BY_CONFIG = {"model", "loss", "negatives", "data", "split"}
-BASES = {"base", "module"}
+BASES = {"base", "module", "aligned"}
 
 
 def imports(path: Path) -> set[str]:
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-    names = {f"{n.module}.{a.name}" if n.module == "recexp" else str(n.module) for n in nodes for a in n.names}
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert not any(node.level for node in froms), f"{path}: relative import"
+    names = {f"{n.module}.{a.name}" if n.module == "recexp" else str(n.module) for n in froms for a in n.names}
+    names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return {name for name in names if name.startswith("recexp.")}
 
 
 def files(part: str) -> list[Path]:
     return sorted((SOURCE / part).rglob("*.py")) if (SOURCE / part).is_dir() else [SOURCE / f"{part}.py"]
+
+
+def test_every_part_has_its_place() -> None:
+    parts = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts - {"__init__", "__main__"} == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)

@@ -30,6 +30,7 @@ def blocks(language: str) -> list[str]:
 def test_there_are_commands_to_test() -> None:
     assert len(COMMANDS) >= 8
     assert len(README.splitlines()) <= 200
+    assert "\nRESULTS\n" not in README
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -58,7 +59,9 @@ def test_commands_run(
 def test_the_model_of_the_readme_learns(on_checkerboard: list[str], tmp_path: Path) -> None:
     (code,) = (block for block in blocks("python") if "class Dot" in block)
     (yaml,) = (block for block in blocks("yaml") if "my_package.Dot" in block)
-    imports = "from torch import Tensor, nn\nfrom recexp.model.base import Factored\nfrom recexp.types import Query\n"
+    imports = (
+        "from torch import Tensor, nn\nfrom recexp.model.base import Factored, lookup\nfrom recexp.types import Query\n"
+    )
     (tmp_path / "my_package.py").write_text(imports + code)
     folder = tmp_path / "my_conf" / "model"
     folder.mkdir(parents=True)

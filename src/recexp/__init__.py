@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,16 +26,23 @@ def run(*overrides: str) -> Run:
         RecexpError: something impossible was asked.
     """
     from recexp.__main__ import compose_and_run
+    from recexp.store import Folder
 
-    return load_run(compose_and_run(list(overrides))[-1])
+    path = compose_and_run(list(overrides))[-1]
+    return load_run(path, allow=Folder(path).config().allow)
 
 
-def load_run(path: Path | str) -> Run:
+def load_run(path: Path | str, allow: Sequence[str] = ()) -> Run:
     """The run in a folder.
 
+    Args:
+        path: the last line that the run printed.
+        allow: packages of your own that its config may name.
     Raises:
         RecexpError: the folder holds no run.
     """
+    from recexp.checks import trusted
+    from recexp.store import Folder
     from recexp.task.run import Run
 
-    return Run(path)
+    return Run(path, trusted(Folder(path).config(), allow))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -120,13 +121,13 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def trusted(saved: DictConfig) -> DictConfig:
-    """A saved config, if all its classes are recexp's own: what it says of `allow` does not count.
+def trusted(saved: DictConfig, allow: Sequence[str] = ()) -> DictConfig:
+    """A saved config, if all its classes are recexp's own or allowed now: what it says of `allow` does not count.
 
     Raises:
         RecexpError: it names others.
     """
-    refuse_foreign_targets(resolved(saved))
+    refuse_foreign_targets(resolved(saved), allow)
     return saved
 
 
@@ -231,10 +232,10 @@ def refuse_senseless(plain: dict[str, Any]) -> None:
     fit, split = plain.get("fit", {}), plain.get("split", {})
     if plain.get("run", "") is None:
         raise RecexpError("run=null: the task needs the folder of a run. Type run=FOLDER, the run's last printed line.")
-    if split.get("validation") == "none" and fit.get("patience") is not None:
+    if split.get("validation") in ("none", 0) and fit.get("patience") is not None:
         raise RecexpError(
-            "split.validation=none leaves nothing to stop early on. "
-            "Type fit.patience=null and trainer.max_epochs=N, or split.validation=next_to_last."
+            f"split.validation={split['validation']} leaves nothing to stop early on. "
+            "Type fit.patience=null and trainer.max_epochs=N, or another split.validation."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recexp import checks
 from recexp.errors import RecexpError
-from recexp.store import Folder
+from recexp.store import REMOVED, Folder
+from recexp.targets import configured
 
 SAVED = ("data", "split", "model", "fit", "loss", "negatives", "optimizer", "trainer", "logger", "eval")
 """The groups that a named run brings along."""
@@ -49,7 +51,7 @@ class Check(Callback):
         with refusing():
             _check(config)
             checks.refuse_absent_accelerator(config)
-            make_folder(Path(config.hydra.run.dir), resumed=bool(config.get("resume")))
+            make_folder(Path(config.hydra.run.dir), shared=bool(config.get("resume")) or rank() > 0)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
@@ -62,7 +64,7 @@ class Check(Callback):
                 if str(config.hydra.launcher._target_).endswith(".BasicLauncher"):  # others go to other machines
                     checks.refuse_absent_accelerator(job)
             HydraConfig.instance().set_config(config)
-            make_folder(Path(config.hydra.sweep.dir), resumed=not is_grid(config))
+            make_folder(Path(config.hydra.sweep.dir), shared=not is_grid(config))
 
 
 def _check(config: DictConfig) -> None:
@@ -139,6 +141,11 @@ def folder() -> Path:
     return inside if inside.is_dir() else here.parents[1] / "conf"
 
 
+def rank() -> int:
+    """Of this process among those that train one model together: 0 for the one that writes."""
+    return max(int(os.environ.get(name) or 0) for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
 def choices(hydra: Any) -> dict[str, Any]:
     """The option of each group; of several options, `logger=[wandb,csv]`, Hydra itself keeps no record."""
     chosen = {group: option for group, option in hydra.runtime.choices.items() if not group.startswith("hydra/")}
@@ -213,6 +220,14 @@ def complete(config: DictConfig) -> None:
         for key, value in given.items():
             if key not in SAVED:
                 OmegaConf.update(config, key, value, force_add=True)
+    _refuse_removed_secrets(OmegaConf.masked_copy(config, kept), run)
+
+
+def _refuse_removed_secrets(config: DictConfig, run: Folder) -> None:
+    for path, node in configured(OmegaConf.to_container(config, resolve=False)):
+        for key, value in node.items():
+            if value == REMOVED:
+                raise RecexpError(f"{run.path} keeps no secrets, and {path}.{key} was one. Type {path}.{key}=… again.")
 
 
 def _refuse_unlike_a_run(saved: DictConfig, groups: Iterable[str], run: Folder) -> None:
@@ -231,13 +246,13 @@ def _another_model(key: str, path: str) -> RecexpError:
     )
 
 
-def make_folder(path: Path, resumed: bool) -> None:
+def make_folder(path: Path, shared: bool) -> None:
     """Make the output folder, or say why it cannot be; never on top of another run.
 
     Raises:
         RecexpError: a run is there already, or nothing can be written there.
     """
-    if not resumed and ((path / "run.json").exists() or (path / "multirun.yaml").exists()):
+    if not shared and ((path / "run.json").exists() or (path / "multirun.yaml").exists()):
         raise RecexpError(
             f"{path} holds a run or a grid already, and nothing is written over. Type resume={path} to continue a run, "
             "or give another hydra.run.dir (hydra.sweep.dir with -m)."
@@ -246,7 +261,7 @@ def make_folder(path: Path, resumed: bool) -> None:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another rank may have been as quick
     except OSError as error:
         raise RecexpError(
             f"the output folder {path} cannot be written ({error.strerror}). Type hydra.run.dir=FOLDER, "

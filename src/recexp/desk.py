@@ -162,7 +162,9 @@ class _Desk:
         if not allowed:
             reason = f"{_solved(plain)} leaves nothing to set in" if parent == "fit" else "nothing can be set in"
             raise RecexpError(f"{reason} {parent}; drop {typed}.")
-        better = ".".join(name for name in (parent, allowed[0], rest) if name)
+        deeper = [str(key) for key in node if isinstance(node._get_node(key), DictConfig) and step in node[key]]
+        name = f"{deeper[0]}.{step}" if deeper and parent else allowed[0]
+        better = ".".join(part for part in (parent, name, rest) if part)
         where = f"{parent} has no key" if parent else "there is no group or key"
         raise RecexpError(f"{typed}: {where} '{step}'. Allowed: {', '.join(allowed)}. Did you mean {better}=…?")
 

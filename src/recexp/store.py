@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 IDS = ("user", "trained", "item")
 """Columns of `ids.parquet`."""
 
-SECRET = re.compile(r"password|passwd|secret|token$|api_?key|credential", re.IGNORECASE)
+SECRET = re.compile(
+    r"password|passwd|secret|credential|(access|api|private)_?key|(^|_)(auth|api|access|bearer)_?token$", re.IGNORECASE
+)
+REMOVED = "(removed)"
+LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
+"""Name and password inside an address."""
 
 
 class Folder:
@@ -81,6 +86,14 @@ class Folder:
     def update_metrics(self, metrics: Mapping[str, float]) -> None:
         """Add metrics to `metrics.json`."""
         self._write_json("metrics.json", {**self.metrics(), **metrics})
+
+    def forget_secrets(self, config: Mapping[str, Any]) -> None:
+        """Take the secrets of the config out of what Hydra wrote beside it."""
+        for file in (self.path / ".hydra").glob("*.yaml") if secrets(config) else ():
+            text = file.read_text()
+            for secret in secrets(config):
+                text = text.replace(secret, REMOVED)
+            self._write(f".hydra/{file.name}", text.encode())
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write `config.yaml`, secrets removed."""
@@ -153,13 +166,21 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}")
 
 
+def secrets(config: Any) -> set[str]:
+    """Every value under a secret-looking key."""
+    if isinstance(config, Mapping):
+        own = {str(value) for key, value in config.items() if value and SECRET.search(str(key))}
+        return own.union(*(secrets(value) for value in config.values()))
+    return set().union(*(secrets(value) for value in config)) if isinstance(config, list) else set()
+
+
 def without_secrets(config: Any) -> Any:
     """The config with every value under a secret-looking key replaced."""
     if isinstance(config, Mapping):
         return {
-            key: "(removed)" if value and SECRET.search(str(key)) else without_secrets(value)
+            key: REMOVED if value and SECRET.search(str(key)) else without_secrets(value)
             for key, value in config.items()
         }
     if isinstance(config, list):
         return [without_secrets(value) for value in config]
-    return config
+    return LOGIN.sub("", config) if isinstance(config, str) else config

@@ -63,6 +63,7 @@ class Dataset:
         part: [N] int8 for `split=given`: 0 train, 1 validation, 2 test; None where the files do not say.
         negatives: [U, n] int32 given test candidates of each user, PAD where there are fewer; None if there are none.
         sha256: of the prepared content, whatever file format it came in.
+        timed: False where the data has no times: `interactions.time` is then the place within the user.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Dataset:
     part: np.ndarray | None = None
     negatives: np.ndarray | None = None
     sha256: str = ""
+    timed: bool = True
 
     @property
     def num_users(self) -> int:

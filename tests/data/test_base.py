@@ -20,6 +20,9 @@ NOTHING = Filters(min_rating=None, half_life=None, duplicates="keep", min_user=0
         (["a", "1"], ["a", "1"]),
         ([3.0, 4.0], [3, 4]),
         ([1.5, 2.0], ["1.5", "2.0"]),
+        ([2.0**53, 1.0], ["9007199254740992.0", "1.0"]),
+        ([1e300, 1.0], ["1e+300", "1.0"]),
+        ([float("nan"), float("inf"), 1.0], [None, None, "1"]),
         ([2**64 - 1, 1], ["18446744073709551615", "1"]),
     ],
 )
@@ -55,6 +58,8 @@ def test_without_times_the_place_within_the_user_is_the_time() -> None:
     events = pl.DataFrame({"user": ["b", "a", "b", "b"], "item": [4, 3, 2, 1]})
     log = prepare("toy", events, None, NOTHING).interactions
     assert log.time.tolist() == [0, 0, 1, 2]
+    assert not prepare("toy", events, None, NOTHING).timed
+    assert prepare("toy", events.with_columns(time=pl.lit(1)), None, NOTHING).timed
     assert log.item.tolist() == [2, 3, 1, 0]
 
 

@@ -57,6 +57,14 @@ def test_second_time_is_the_same_without_work(kitchen: Kitchen) -> None:
         assert found.flags.writeable
 
 
+def test_it_remembers_that_there_are_no_times(kitchen: Kitchen) -> None:
+    def build() -> Dataset:
+        return prepare("toy", EVENTS.drop("time"), None, NOTHING)
+
+    assert [cached([kitchen.file], {}, build).timed for _ in range(2)] == [False, False]
+    assert [kitchen.serve(other=1).timed for _ in range(2)] == [True, True]
+
+
 def test_other_config_or_other_bytes_are_other_data(kitchen: Kitchen, write) -> None:
     kitchen.serve()
     kitchen.serve(label="rating")

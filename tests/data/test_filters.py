@@ -1,5 +1,6 @@
 """What the filters keep, by hand and against a slow k-core."""
 
+import logging
 from dataclasses import replace
 
 import polars as pl
@@ -44,6 +45,19 @@ def test_min_rating_keeps_the_bound() -> None:
 def test_half_life_halves_once_per_half_life() -> None:
     weight = replace(NOTHING, half_life=1)(EVENTS)["weight"].to_list()
     assert weight == [2 * 0.25, 0.5, 1, 1, 1, 1]
+
+
+def test_weights_that_vanish(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "recexp"):
+        prepare("toy", EVENTS, None, replace(NOTHING, half_life=1))
+        assert not caplog.messages
+        log = prepare("toy", EVENTS, None, replace(NOTHING, half_life=0.001)).interactions
+    assert log.weight.tolist() == [0, 0, 1, 1, 1, 1]
+    (message,) = caplog.messages
+    assert message.startswith("data.filters.half_life=0.001: 33.3% of the events")
+    lonely = pl.concat([EVENTS, EVENTS.head(1).with_columns(user=pl.lit(3, pl.Int64), time=pl.lit(99 * DAY, pl.Int64))])
+    with pytest.raises(RecexpError, match=r"^toy: no event weighs more than 0 .* raise data\.filters\.half_life"):
+        prepare("toy", lonely, None, replace(NOTHING, half_life=0.001, min_user=2))
 
 
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40, unique=True)

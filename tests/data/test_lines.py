@@ -68,6 +68,25 @@ def test_line_ends_and_blank_lines(write, end: str) -> None:
     assert read_lines(find("toy.dat"), "::", FIELDS).rows() == [(1, 7, 5.0, 978300760), (2, 8, 3.5, 978300761)]
 
 
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n\n"])
+def test_blank_lines_at_the_end_stay_fast(end: str) -> None:
+    frame = lines._read_fast(("\n".join(GOOD) + end).encode(), "::", FIELDS)
+    assert frame is not None
+    assert frame.height == 2
+
+
+def test_nothing_is_read_after_the_first_bad_block(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "BLOCK", 2)
+    write("toy.dat", "\n\n".join(GOOD * 3))
+    assert read_lines(find("toy.dat"), "::", FIELDS).height == 6
+    seen, typed = [], lines._typed
+    monkeypatch.setattr(lines, "_typed", lambda file, block, *rest: (seen.append(block), typed(file, block, *rest))[1])
+    write("toy.dat", "\n".join([*GOOD, "1::2::3", *GOOD * 9]))
+    with pytest.raises(RecexpError, match="line 3: 3 fields"):
+        read_lines(find("toy.dat"), "::", FIELDS)
+    assert len(seen) == 2
+
+
 events = st.lists(
     st.tuples(st.integers(-9, 9), st.integers(), st.floats(-9, 9, width=32), st.integers(-1, 9)), min_size=1
 )

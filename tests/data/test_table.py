@@ -78,6 +78,79 @@ def test_parquet_times_of_any_unit(raw: Path, unit: str) -> None:
     assert replace(table, time="day").load().interactions.time.tolist() == [0, 0, 0]
 
 
+WHEN = "2024-01-01 00:00:0"
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pl.Series([2.5, 1.9, 1.1]),
+        pl.Series(["2.5", "1.9", "1.1"]),
+        pl.Series([f"{WHEN}2", f"{WHEN}1.9", f"{WHEN}1.1"]),
+        pl.Series([2000, 1900, 1100]).cast(pl.Datetime("ms")),
+        pl.Series([2000000000, 1000000002, 1000000001]).cast(pl.Datetime("ns")),
+    ],
+)
+def test_order_within_a_second(raw: Path, times: pl.Series) -> None:
+    frame = pl.DataFrame({"uid": [1, 1, 1, 2], "sku": [10, 9, 8, 7], "ts": times.append(times[2:])})
+    frame.write_parquet(raw / "log.parquet")
+    dataset = replace(TABLE, path="log.parquet", weight=None, label=None).load()
+    assert dataset.items["item"].to_numpy()[dataset.interactions.item].tolist() == [8, 9, 10, 7]
+
+
+def test_days_as_numbers_are_refused(write) -> None:
+    write("log.csv", "uid,sku,ts\n1,2,20240103\n2,3,20240101\n")
+    table = replace(TABLE, weight=None, label=None)
+    with pytest.raises(RecexpError, match=r"^log\.csv: ts 20240103 looks like YYYYMMDD.*Write 2024-01-03\.$"):
+        table.load()
+    write("log.csv", "uid,sku,ts\n1,2,20240103\n2,3,21001232\n")
+    assert table.load().interactions.time.tolist() == [20240103, 21001232]
+    write("log.csv", "uid,sku,ts\n1,2,1970-08-24\n2,3,1970-08-25\n")
+    assert table.load().interactions.time[0] == 20304000
+
+
+@pytest.mark.parametrize("strange", [float("nan"), float("inf")])
+def test_ids_that_are_no_numbers(raw: Path, strange: float) -> None:
+    FRAME.with_columns(uid=pl.Series([1.0, strange, 2.0])).write_parquet(raw / "log.parquet")
+    words = rf"^log\.parquet row 2: uid {strange}; expected an id, a finite number or text; correct it"
+    with pytest.raises(RecexpError, match=words):
+        replace(TABLE, path="log.parquet").load()
+
+
+def test_ids_of_a_strange_type(raw: Path) -> None:
+    FRAME.with_columns(uid=pl.Series([b"a", b"\xff", b"c"])).write_parquet(raw / "log.parquet")
+    with pytest.raises(RecexpError, match=r"'uid' holds Binary from row 1 on; .* Write it as .* \(data\.user=\.\.\.\)"):
+        replace(TABLE, path="log.parquet").load()
+
+
+def test_only_named_columns_are_read(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FRAME.with_columns(text=pl.lit("long")).write_parquet(raw / "log[1].parquet")
+    read, collect = [], pl.LazyFrame.collect
+
+    def spy(frame: pl.LazyFrame) -> pl.DataFrame:
+        read.append(frame.explain())
+        return collect(frame)
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", spy)
+    replace(TABLE, path="log[1].parquet").load()
+    assert "PROJECT 5/6 COLUMNS" in read[0]
+    assert "log[1].parquet" in read[0]
+
+
+def test_rating_filters_and_label_is_learned(raw: Path) -> None:
+    FRAME.with_columns(seen=pl.Series([0.9, 0.1, 0.5]), sku=pl.Series(["a", "a", "b"])).write_csv(raw / "log.csv")
+    log = replace(TABLE, rating="stars", label="seen", filters=replace(NOTHING, min_rating=2)).load().interactions
+    assert log.label.tolist() == pytest.approx([0.1, 0.5])
+    log = replace(TABLE, filters=replace(NOTHING, min_rating=2)).load().interactions
+    assert log.label.tolist() == [5, 3]
+
+
+def test_weights_of_nothing_are_refused(raw: Path) -> None:
+    FRAME.with_columns(w=pl.lit(0.0)).write_csv(raw / "log.csv")
+    with pytest.raises(RecexpError, match=r"^log: no event weighs more than 0 .* the column of data\.weight"):
+        TABLE.load()
+
+
 def test_rating_filters_without_being_learned(raw: Path) -> None:
     pl.concat([FRAME, FRAME]).with_columns(stars=pl.Series([1, 5, 3, 4, 2, 1])).write_csv(raw / "log.csv")
     log = replace(TABLE, rating="stars", label=None, filters=replace(NOTHING, min_rating=3)).load().interactions

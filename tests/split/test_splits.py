@@ -102,6 +102,11 @@ def test_temporal_by_hand() -> None:
     }
 
 
+def test_temporal_needs_times() -> None:
+    with pytest.raises(RecexpError, match=r"^split=temporal: data=toy has no times; .* take split=leave_one_out\.$"):
+        KEEP(replace(HAND, timed=False), 0)
+
+
 def test_temporal_drops_the_new() -> None:
     log = replace(HAND.interactions, item=np.array([0, 1, 2, 3, 0, 1, 2, 3, 4], np.int32))
     data = replace(HAND, interactions=log)

@@ -17,7 +17,8 @@ from recexp.types import PAD, Dataset, Interactions
 class Aligned:
     """A source whose users and items get the dense ids that a model knows them by.
 
-    Events with items that the model does not know are left out; users that it does not know are numbered behind its own.
+    Events with items that the model does not know are left out; users that it does not know get numbers behind those
+    of its own.
 
     Args:
         source: the data.
@@ -75,7 +76,7 @@ def numbers(raw: pl.Series, known: pl.Series) -> np.ndarray:
     """The row of each raw id among the known ones, PAD where it is not; 7 and "7" are the same id, [N] int64."""
     table = pl.DataFrame({"id": known.cast(pl.String), "row": np.arange(len(known))})
     asked = pl.DataFrame({"id": raw.cast(pl.String)})
-    return asked.join(table, on="id", how="left", maintain_order="left")["row"].fill_null(PAD).to_numpy()
+    return asked.join(table, on="id", how="left", maintain_order="left")["row"].fill_null(PAD).to_numpy(writable=True)
 
 
 def _strangers(dataset: Dataset, user_U: np.ndarray, item_I: np.ndarray) -> Iterator[str]:

@@ -24,8 +24,8 @@ def prepare(
     """Filter raw events and number users and items by ascending raw id.
 
     Args:
-        events: `user`, `item`: raw ids; `time` [seconds], `weight`, `rating` where the data has them.
-        label: `rating` makes the rating each event's label, null makes it 1.
+        events: `user`, `item`: raw ids; `time` [seconds], `weight`, `rating`, `label` where the data has them.
+        label: the column, `rating` or `label`, that is each event's label, null makes it 1.
         users, items: raw id (`user`, `item`), then features; ids without an event are left out.
     """
     events = filters(events if "weight" in events.columns else events.with_columns(weight=pl.lit(1.0)))
@@ -53,20 +53,22 @@ def assemble(
         RecexpError: nothing to learn from is left, or the label is unknown.
     """
     _check_size(name, events)
-    if label not in (None, "rating"):
-        raise RecexpError(f"data.label={label}; allowed: {', '.join(nearest(label, ['rating', 'null']))}.")
+    labels = [column for column in ("rating", "label") if column in events.columns]
+    if label is not None and label not in labels:
+        raise RecexpError(f"data.label={label}; allowed: {', '.join(nearest(label, [*labels, 'null']))}.")
     user = _codes(events, users, "user")
     ones = np.ones(len(user), np.float32)
+    timed = "time" in events.columns
     interactions = Interactions(
         user=user,
         item=_codes(events, items, "item"),
-        time=_array(events, "time", np.int64) if "time" in events.columns else _places(user),
-        weight=_array(events, "weight", np.float32),
-        label=ones if label is None else _array(events, "rating", np.float32),
+        time=_array(events, "time", np.int64) if timed else _places(user),
+        weight=_weights(name, events),
+        label=ones if label is None else _array(events, label, np.float32),
     )
     part = _array(events, "part", np.int8) if "part" in events.columns else None
     sha256 = _digest(interactions, users, items, part, negatives)
-    return Dataset(name, interactions, users, items, part, negatives, sha256)
+    return Dataset(name, interactions, users, items, part, negatives, sha256, timed)
 
 
 def _check_size(name: str, events: pl.DataFrame) -> None:
@@ -77,6 +79,16 @@ def _check_size(name: str, events: pl.DataFrame) -> None:
                 f"{name} has {count} {what} after data.filters; at least 2 are needed. "
                 "Lower data.filters.min_rating, min_user or min_item, or give more data."
             )
+
+
+def _weights(name: str, events: pl.DataFrame) -> np.ndarray:
+    weight = _array(events, "weight", np.float32)
+    if not (weight > 0).any():
+        raise RecexpError(
+            f"{name}: no event weighs more than 0 after data.filters; raise data.filters.half_life, "
+            "or look at the column of data.weight."
+        )
+    return weight
 
 
 def _codes(events: pl.DataFrame, table: pl.DataFrame, side: str) -> np.ndarray:
@@ -93,9 +105,12 @@ def _places(user: np.ndarray) -> np.ndarray:
 
 
 def ids(values: pl.Series) -> pl.Series:
-    """Raw ids in one form whatever file they came from: whole numbers as Int64, all else as text."""
-    if values.dtype.is_float() and (values == values.floor()).all():
-        values = values.cast(pl.Int64)
+    """Raw ids in one form whatever file they came from: whole numbers as Int64, all else as text; NaN, inf as null."""
+    if values.dtype.is_float():
+        values = pl.select(pl.when(values.is_finite()).then(values)).to_series()
+        # From 2**53 on a float may have been another number before it was rounded.
+        if ((values == values.floor()) & (values.abs() < 2**53)).all():
+            values = values.cast(pl.Int64)
     texts = values.cast(pl.String)
     numbers = texts.cast(pl.Int64, strict=False)
     # "007" and "7" may be two people: only texts that survive the way there and back are numbers.

@@ -18,7 +18,7 @@ import polars as pl
 from recexp.data.raw import RawFile, cache_folder
 from recexp.types import Dataset, Interactions
 
-FORMAT = 1
+FORMAT = 2
 """To be raised whenever the same files and the same config prepare differently."""
 
 log = logging.getLogger("recexp")
@@ -62,7 +62,8 @@ def _write(dataset: Dataset, path: Path) -> None:
 
 
 def _pack(dataset: Dataset) -> dict[str, Any]:
-    arrays: dict[str, Any] = {"name": dataset.name, "sha256": dataset.sha256, **vars(dataset.interactions)}
+    arrays: dict[str, Any] = {name: getattr(dataset, name) for name in ("name", "sha256", "timed")}
+    arrays |= vars(dataset.interactions)
     arrays |= {name: _bytes(getattr(dataset, name)) for name in ("users", "items")}
     return arrays | {n: a for n in ("part", "negatives") if (a := getattr(dataset, n)) is not None}
 
@@ -71,7 +72,8 @@ def _unpack(arrays: Mapping[str, np.ndarray]) -> Dataset:
     interactions = Interactions(*(arrays[name] for name in ("user", "item", "time", "weight", "label")))
     users, items = (pl.read_ipc(io.BytesIO(arrays[name].tobytes())) for name in ("users", "items"))
     optional = arrays.get("part"), arrays.get("negatives")
-    return Dataset(str(arrays["name"]), interactions, users, items, *optional, str(arrays["sha256"]))
+    sha256, timed = str(arrays["sha256"]), bool(arrays["timed"])
+    return Dataset(str(arrays["name"]), interactions, users, items, *optional, sha256, timed)
 
 
 def _bytes(table: pl.DataFrame) -> np.ndarray:

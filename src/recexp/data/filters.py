@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
 
 from recexp.errors import RecexpError, nearest
+
+log = logging.getLogger("recexp")
 
 DAY = 86400
 FIRST, LAST, KEEP, SUM = DUPLICATES = ("first", "last", "keep", "sum")
@@ -45,7 +48,7 @@ class Filters:
         """The events kept, in order of user, time and place in the file.
 
         Args:
-            events: `user`, `item` and `weight`; `time` and `rating` where the data has them.
+            events: `user`, `item` and `weight`; `time`, `rating` and `label` where the data has them.
         Raises:
             RecexpError: a filter needs times or ratings, and there are none.
         """
@@ -56,12 +59,13 @@ class Filters:
     def _rated(self, events: pl.DataFrame) -> pl.DataFrame:
         if self.min_rating is None:
             return events
-        if "rating" not in events.columns:
+        rating = next((column for column in ("rating", "label") if column in events.columns), None)
+        if rating is None:
             raise RecexpError(
                 f"data.filters.min_rating={self.min_rating}: the data has no ratings; drop it, or name their column "
                 "(data.rating=… for data=table)."
             )
-        return events.filter(pl.col("rating") >= self.min_rating)
+        return events.filter(pl.col(rating) >= self.min_rating)
 
     def _decayed(self, events: pl.DataFrame) -> pl.DataFrame:
         if self.half_life is None:
@@ -72,7 +76,12 @@ class Filters:
                 "(data.time=… for data=table)."
             )
         age = (pl.col("time").max() - pl.col("time")) / DAY
-        return events.with_columns(weight=pl.col("weight") * 2 ** (-age / self.half_life))
+        decayed = events.with_columns(weight=pl.col("weight") * 2 ** (-age / self.half_life))
+        lost = (events["weight"] > 0) & (decayed["weight"].cast(pl.Float32) == 0)
+        if lost.any():
+            message = "data.filters.half_life=%s: %.1f%% of the events are so old that their weight is 0; raise it?"
+            log.warning(message, self.half_life, 100 * lost.sum() / len(lost))
+        return decayed
 
     def _distinct(self, events: pl.DataFrame) -> pl.DataFrame:
         if self.duplicates == KEEP:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 
 import polars as pl
@@ -11,6 +13,8 @@ from polars.exceptions import PolarsError
 
 from recexp.data.raw import RawFile
 from recexp.errors import RecexpError
+
+BLOCK = 10_000  # lines that the careful way looks at before it reads on
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def _read_fast(content: bytes, separator: str, fields: Sequence[Field]) -> pl.Da
     gaps = {f"gap {f.name}": pl.String for f in fields[1:]} if len(separator) == 2 else {}
     names = [name for f in fields for name in (f"gap {f.name}", f.name) if name in gaps or name == f.name]
     schema = {name: gaps.get(name) or next(f.dtype for f in fields if f.name == name) for name in names}
+    content = content.rstrip(b"\r\n")  # Polars takes blank lines for rows without values
     try:
         frame = pl.read_csv(content, separator=separator[0], has_header=False, schema=schema, quote_char=None)
     except (PolarsError, OSError):
@@ -97,8 +102,16 @@ def _read_fast(content: bytes, separator: str, fields: Sequence[Field]) -> pl.Da
 
 
 def _read_careful(file: RawFile, text: str, separator: str, fields: Sequence[Field]) -> pl.DataFrame:
-    """Line by line; blank lines count but hold nothing."""
-    lines = [(n, line.rstrip("\r").split(separator)) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    """Line by line up to the block with a bad one; blank lines count but hold nothing."""
+    numbered = enumerate(io.StringIO(text, newline="\n"), 1)
+    lines = ((n, line.rstrip("\r\n").split(separator)) for n, line in numbered if line.strip())
+    frames = [pl.DataFrame(schema={f.name: f.dtype for f in fields})]
+    while block := list(islice(lines, BLOCK)):
+        frames.append(_typed(file, block, separator, fields))
+    return pl.concat(frames)
+
+
+def _typed(file: RawFile, lines: list[tuple[int, list[str]]], separator: str, fields: Sequence[Field]) -> pl.DataFrame:
     whole = next((i for i, (_, values) in enumerate(lines) if len(values) != len(fields)), len(lines))
     names = _names(fields)
     texts = pl.DataFrame([values for _, values in lines[:whole]], dict.fromkeys(names, pl.String), orient="row")

@@ -10,8 +10,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
-from torch.utils.data import Dataset as TorchDataset
 
 from recexp.types import Batch, Dataset, Interactions, Log, Query, Split
 
@@ -61,11 +59,16 @@ class DataModule(pl.LightningDataModule):
             self.dataset = self.source.load()
             self.split = self.splitter(self.dataset)
 
-    def training_rows(self, batch_size: int) -> DataLoader[Tensor]:
-        """Batches of row numbers of `split.train`, in an order that depends on (seed, epoch) only."""
+    def training_rows(self, batch_size: int) -> Rows:
+        """Batches of row numbers of `split.train`, in an order that depends on (seed, epoch) only.
+
+        With `trainer.overfit_batches` all epochs have one order, so that the batches to overfit are the same.
+        """
         trainer = self.trainer
         assert trainer is not None
-        return self._loader(len(self.split.train), batch_size, (self.seed, lambda: trainer.current_epoch))
+        overfit = trainer.overfit_batches  # type: ignore[attr-defined]
+        epoch = (lambda: 0) if overfit else (lambda: trainer.current_epoch)
+        return self._rows(len(self.split.train), batch_size, (self.seed, epoch))
 
     def train_dataloader(self) -> Any:
         return self._fit_module.training_loader(self)
@@ -82,19 +85,19 @@ class DataModule(pl.LightningDataModule):
         module: Portions = self.trainer.lightning_module  # type: ignore[assignment]
         return module
 
-    def evaluation_rows(self, num_users: int) -> DataLoader[Tensor]:
+    def evaluation_rows(self, num_users: int) -> Rows:
         """Chunks of the row numbers of an evaluation's users, each user once."""
-        return self._loader(num_users, self.chunk, None)
+        return self._rows(num_users, self.chunk, None)
 
-    def _loader(self, num_rows: int, batch_size: int, order: Order | None) -> DataLoader[Tensor]:
+    def _rows(self, num_rows: int, batch_size: int, order: Order | None) -> Rows:
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = Rows(num_rows, batch_size, order, rank, ranks)
-        own = torch.Generator()  # an iterator draws a seed: from the global generator, it would shift dropout
-        return DataLoader(_Identity(), sampler=sampler, batch_size=None, generator=own)
+        return Rows(num_rows, batch_size, order, rank, ranks)
 
 
-class Rows(Sampler[Tensor]):
+class Rows:
     """Row numbers in batches, shuffled by (seed, epoch) if there are any; each rank gets its own, none gets two.
+
+    No DataLoader: there is nothing to load, and its iterators draw from the global generator, which shifts dropout.
 
     The epoch is asked for at the first batch: after a resume, Lightning makes the iterator while it still
     believes to be in the epoch before, and calls `set_epoch` not at all.
@@ -120,11 +123,6 @@ class Rows(Sampler[Tensor]):
     def __len__(self) -> int:
         own = self.num_rows // self.ranks if self.order else len(range(self.rank, self.num_rows, self.ranks))
         return -(-own // self.batch_size)
-
-
-class _Identity(TorchDataset[Tensor]):
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        return rows
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from recexp.types import Dataset
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = ".parquet"
+YMD = (19000101, 21001231)
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Table:
         time: whole numbers (seconds since 1970), dates, or ISO text, UTC where no zone is said;
             null if there are none, and the order of the rows is taken.
         weight: how much an event counts, 0 or more; null for 1.
-        rating: what `filters.min_rating` looks at, without being learned; null for none.
-        label: what is learned of an event, such as stars, and then also its rating; null for 1.
+        rating: what `filters.min_rating` looks at, without being learned; null for the label.
+        label: what is learned of an event, such as stars; null for 1.
     """
 
     path: str
@@ -59,26 +60,20 @@ class Table:
         return cached([file], asdict(self), lambda: self._prepare(file))
 
     def _roles(self) -> dict[str, str]:
-        rating = self.rating if self.label is None else self.label
-        roles = {"user": self.user, "item": self.item, "time": self.time, "weight": self.weight, "rating": rating}
-        return {role: column for role, column in roles.items() if column is not None}
+        columns = {role: getattr(self, role) for role in ("user", "item", "time", "weight", "rating", "label")}
+        return {role: column for role, column in columns.items() if column is not None}
 
     def _prepare(self, file: RawFile) -> Dataset:
         roles = self._roles()
-        found = _read(file)
-        for role, column in roles.items():
-            if column not in found.columns:
-                columns = ", ".join(nearest(column, found.columns))
-                raise RecexpError(f"{file.name} has no column {column!r} (data.{role}={column}); it has: {columns}.")
-            if found[column].dtype.is_nested():
-                raise RecexpError(
-                    f"{file.name}: column {column!r} holds {found[column].dtype}; expected one value per row."
-                )
-        raw = found.select(pl.col(column).alias(role) for role, column in roles.items())
+        raw = _read(file, roles)
         events = raw.with_columns(_typed(role, raw[role]) for role in roles)
         _check(file, raw, events, roles)
+        if "time" in roles:
+            times = moments(raw["time"])
+            _check_days(file, roles["time"], times)
+            events = events.sort(times, maintain_order=True)
         name = Path(self.path.removesuffix(".gz")).stem
-        return prepare(name, events, None if self.label is None else "rating", self.filters)
+        return prepare(name, events, None if self.label is None else "label", self.filters)
 
 
 def _typed(role: str, values: pl.Series) -> pl.Series:
@@ -87,31 +82,46 @@ def _typed(role: str, values: pl.Series) -> pl.Series:
     return seconds(values) if role == "time" else values.cast(pl.Float32, strict=False)
 
 
+def moments(values: pl.Series) -> pl.Series:
+    """Times as numbers or dates, as finely as they are given, null where there is no reading one."""
+    if values.dtype != pl.String:
+        return values
+    numbers = values.cast(pl.Float64, strict=False)
+    # ISO text holds no value that is a number, so one number makes it a column of seconds.
+    return numbers if numbers.is_finite().any() else values.str.to_datetime(time_zone="UTC", strict=False)
+
+
 def seconds(values: pl.Series) -> pl.Series:
     """Times as whole seconds since 1970, null where there is no reading one."""
-    if values.dtype == pl.String:
-        numbers = values.cast(pl.Int64, strict=False).fill_null(
-            values.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
-        )
-        # ISO text holds no value that is a number, so one number makes it a column of seconds.
-        values = numbers if numbers.count() else values.str.to_datetime(time_zone="UTC", strict=False)
+    values = moments(values)
     if isinstance(values.dtype, pl.Date | pl.Datetime):
         return values.cast(pl.Datetime("us")).dt.epoch("s")
     return values.cast(pl.Int64, strict=False)
 
 
+def _check_days(file: RawFile, column: str, times: pl.Series) -> None:
+    """Times that are all like 20240101 would be seconds of one month of 1970."""
+    if len(times) and times.dtype.is_numeric() and times.is_between(*YMD).all():
+        day = str(int(times[0]))
+        raise RecexpError(
+            f"{file.name}: {column} {day} looks like YYYYMMDD, and so do all others; expected seconds since 1970 "
+            f"or an ISO date. Write {day[:4]}-{day[4:6]}-{day[6:]}."
+        )
+
+
 def _check(file: RawFile, raw: pl.DataFrame, events: pl.DataFrame, roles: dict[str, str]) -> None:
-    fields = [_field(role, events[role].dtype) for role in roles]
+    fields = [_field(role, raw[role].dtype, events[role].dtype) for role in roles]
     if wrong := first_wrong(events, fields):
         row, field = wrong
         named = Field(roles[field.name], field.dtype, field.expected)
         raise complaint(file, _where(file, row), named, raw[field.name][row])
 
 
-def _field(role: str, dtype: pl.DataType) -> Field:
+def _field(role: str, given: pl.DataType, dtype: pl.DataType) -> Field:
     if role in ("user", "item"):
-        return Field(role, pl.String, "an id", 1) if dtype == pl.String else Field(role, pl.Int64, "an id")
-    known = {"time": SECONDS, "weight": WEIGHT, "rating": RATING}[role]
+        words = "an id, a finite number or text; correct it, or drop the row" if given.is_float() else "an id"
+        return Field(role, pl.String, words, 1) if dtype == pl.String else Field(role, pl.Int64, words)
+    known = {"time": SECONDS, "weight": WEIGHT, "rating": RATING, "label": RATING}[role]
     words = known.expected + (" or an ISO date" if role == "time" else "")
     return Field(role, known.dtype, words, known.minimum, known.maximum)
 
@@ -120,28 +130,57 @@ def _kind(file: RawFile) -> str:
     return Path(file.name.removesuffix(".gz")).suffix.lower()
 
 
-def _read(file: RawFile) -> pl.DataFrame:
-    """All columns; those of csv and tsv as text."""
-    kind, content = _kind(file), file.content()
+def _read(file: RawFile, roles: dict[str, str]) -> pl.DataFrame:
+    """A column per role; those of csv and tsv as text."""
+    kind = _kind(file)
     if kind not in (*SEPARATORS, *JSON_LINES, PARQUET):
         allowed = ", ".join(nearest(kind, [*SEPARATORS, *JSON_LINES, PARQUET]))
         raise RecexpError(
             f"data.path={file.name}: the ending {kind!r} is unknown; allowed: {allowed}, each also with .gz."
         )
-    if not content.strip():
-        raise RecexpError(f"{file.name} is empty; expected a table of events.")
-    if kind != PARQUET:
-        _check_text(file, content.split(b"\n", 1)[0])
     try:
-        if kind == PARQUET:
-            return pl.read_parquet(io.BytesIO(content))
-        if kind in JSON_LINES:
-            return pl.read_ndjson(content, infer_schema_length=None)
-        content = content.rstrip(b"\r\n")  # Polars takes blank lines for rows without values
-        return pl.read_csv(content, separator=SEPARATORS[kind], infer_schema=False)
+        table = _scan_parquet(file) if kind == PARQUET else _read_text(file)
+        _check_columns(file, table.collect_schema(), roles)
+        return table.select(pl.col(column).alias(role) for role, column in roles.items()).collect()
     except (PolarsError, OSError) as error:
-        _explain(file, decode(file, content) if kind != PARQUET else "")
+        _explain(file)
         raise RecexpError(f"{file.name} cannot be read as {kind[1:]}: {str(error).splitlines()[0]}") from error
+
+
+def _scan_parquet(file: RawFile) -> pl.LazyFrame:
+    """A plain file is read where it lies, and of it only what is asked for."""
+    if not file.path.stat().st_size:
+        raise _empty(file)
+    source = file.path if file.path.suffix != ".gz" else io.BytesIO(file.content())
+    return pl.scan_parquet(source, glob=False, hive_partitioning=False)
+
+
+def _read_text(file: RawFile) -> pl.LazyFrame:
+    """All columns: a csv parser that skips some does not see that a line has too many fields."""
+    content = file.content()
+    if not content.strip():
+        raise _empty(file)
+    _check_text(file, content.split(b"\n", 1)[0])
+    if _kind(file) in JSON_LINES:
+        return pl.read_ndjson(content, infer_schema_length=None).lazy()
+    content = content.rstrip(b"\r\n")  # Polars takes blank lines for rows without values
+    return pl.read_csv(content, separator=SEPARATORS[_kind(file)], infer_schema=False).lazy()
+
+
+def _empty(file: RawFile) -> RecexpError:
+    return RecexpError(f"{file.name} is empty; expected a table of events.")
+
+
+def _check_columns(file: RawFile, found: pl.Schema, roles: dict[str, str]) -> None:
+    for role, column in roles.items():
+        if column not in found:
+            columns = ", ".join(nearest(column, list(found)))
+            raise RecexpError(f"{file.name} has no column {column!r} (data.{role}={column}); it has: {columns}.")
+        if found[column].is_nested() or found[column] in (pl.Binary, pl.Object):
+            raise RecexpError(
+                f"{file.name}: column {column!r} holds {found[column]} from row 1 on; expected one value per row. "
+                f"Write it as numbers or text, or name another column (data.{role}=...)."
+            )
 
 
 def _check_text(file: RawFile, line: bytes) -> None:
@@ -150,8 +189,9 @@ def _check_text(file: RawFile, line: bytes) -> None:
         raise RecexpError(f"{file.name} line 1: byte 0x00; expected UTF-8 text, not a binary file.")
 
 
-def _explain(file: RawFile, text: str) -> None:
+def _explain(file: RawFile) -> None:
     """Name the line that Polars stumbled over."""
+    text = "" if _kind(file) == PARQUET else decode(file, file.content())
     if _kind(file) in JSON_LINES:
         for number, line in enumerate(text.split("\n"), 1):
             try:

@@ -58,7 +58,7 @@ class Labels(Evaluation):
 
     def _answer(self, score: Score, rows_B: np.ndarray, target_BP: Tensor) -> Sequence[Tensor]:
         query = self.questions.query(rows_B, target_BP.device)
-        return [self._checked(score(query, target_BP), rows_B, target_BP, target_BP.shape[1]).double()]
+        return [self._checked(score(query, target_BP), rows_B, target_BP, target_BP.shape[1])]
 
     def _keep(self, slots_T: np.ndarray, *answers_T: np.ndarray) -> None:
         (self.score[slots_T],) = answers_T

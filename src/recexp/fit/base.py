@@ -11,9 +11,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from recexp.data.module import DataModule
+from recexp.data.module import DataModule, Rows
 from recexp.eval.protocol import Evaluation, Result
 from recexp.model.base import Recommender
 
@@ -69,7 +68,12 @@ class Evaluated(pl.LightningModule):
         """Training batches of an epoch; the subclass knows."""
         raise NotImplementedError
 
-    def evaluation_loader(self, data: DataModule, part: str) -> DataLoader[Tensor] | list[Any]:
+    def metrics(self, part: str) -> dict[str, float]:
+        """What the last evaluation of `val` or `test` found, named as in metrics.json."""
+        result = self.results[part]
+        return {f"{part}/{name}": value for name, value in {**result.metrics, **result.segments}.items()}
+
+    def evaluation_loader(self, data: DataModule, part: str) -> Rows | list[Any]:
         """Chunks of the users that an evaluation asks; nothing if there is no such part."""
         return data.evaluation_rows(len(self.evaluations[part].users)) if part in self.evaluations else []
 
@@ -99,14 +103,11 @@ class Evaluated(pl.LightningModule):
     def _conclude(self, part: str) -> None:
         evaluation = self.evaluations[part]
         if self.trainer.world_size > 1:
-            evaluation.merge(_gathered(evaluation.state()))
-        result = self.results[part] = evaluation.result()
-        for name, value in {**result.metrics, **result.segments}.items():
-            key = f"{part}/{name}"
+            evaluation.merge(self._of_all_ranks(evaluation.state()))
+        self.results[part] = evaluation.result()
+        for key, value in self.metrics(part).items():
             self.log(key, value, prog_bar=key == self.watched["monitor"])
 
-
-def _gathered(state: Any) -> list[Any]:
-    states: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(states, state)
-    return states
+    def _of_all_ranks(self, state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        gathered = {name: self.all_gather(values.to(self.device)) for name, values in state.items()}
+        return [{name: values[rank] for name, values in gathered.items()} for rank in range(self.trainer.world_size)]

@@ -11,9 +11,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
-from recexp.data.module import DataModule, Examples
+from recexp.data.module import DataModule, Examples, Rows
 from recexp.errors import RecexpError
 from recexp.fit.base import Evaluated
 from recexp.loss.base import Comparison
@@ -77,7 +76,7 @@ class Gradient(Evaluated):
         except (TypeError, ValueError) as error:
             raise RecexpError(f"optimizer: {error}") from error
 
-    def training_loader(self, data: DataModule) -> DataLoader[Tensor]:
+    def training_loader(self, data: DataModule) -> Rows:
         """Shuffled rows of the training events."""
         return data.training_rows(self.batch_size)
 
@@ -102,5 +101,13 @@ class Gradient(Evaluated):
         candidates = replace(candidates, label=batch.label, weight=batch.weight)
         scores_QC = self.model(batch.query, candidates.items)
         loss: Tensor = self.loss(scores_QC.float(), candidates)
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(rows))
+        self.log(
+            "train/loss",
+            loss.detach(),
+            on_epoch=True,
+            on_step=False,
+            sync_dist=True,
+            prog_bar=True,
+            batch_size=len(rows),
+        )
         return loss

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
-from torch.utils.data import DataLoader, IterableDataset
 
 from recexp.data.module import DataModule
 from recexp.fit.base import Evaluated
@@ -35,10 +34,10 @@ class Solve(Evaluated):
     def configure_optimizers(self) -> Optimizer:
         return SGD(self._clock, lr=0.0)
 
-    def training_loader(self, data: DataModule) -> DataLoader[Tensor]:
+    def training_loader(self, data: DataModule) -> Blocks:
         """The model's own blocks."""
         self.model.prepare(data.split.train)
-        return DataLoader(_Blocks(self), batch_size=None)
+        return Blocks(self)
 
     def num_batches(self, data: DataModule) -> int:
         """Blocks of an epoch."""
@@ -50,9 +49,11 @@ class Solve(Evaluated):
         self.optimizers().step()  # type: ignore[union-attr]
 
 
-class _Blocks(IterableDataset[Tensor]):
+class Blocks:
+    """The model's blocks of the current epoch."""
+
     def __init__(self, module: Solve) -> None:
         self.module = module
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.module.model.steps(self.module.current_epoch))
+        yield from self.module.model.steps(self.module.current_epoch)

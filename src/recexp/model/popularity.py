@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,20 +32,20 @@ class Popularity(Recommender):
     def __init__(self, num_epochs: int, num_users: int, num_items: int) -> None:
         super().__init__()
         self.num_epochs = num_epochs
-        self.register_buffer("counts", torch.zeros(num_items, dtype=torch.float64))
+        self._sums = np.zeros(num_items)  # summed in float64, kept in float32
+        self.register_buffer("counts", torch.zeros(num_items))
 
     def prepare(self, interactions: Interactions) -> None:
-        self._item = torch.from_numpy(interactions.item).long()
-        self._weight = torch.from_numpy(interactions.weight).double()
+        self._item, self._weight = interactions.item, interactions.weight
 
     def steps(self, epoch: int) -> Iterable[Tensor]:
-        self.counts.zero_()
+        self._sums[:] = 0
         return torch.arange(len(self._item)).split(BLOCK)
 
     def solve(self, block: Tensor) -> None:
-        counted = torch.bincount(self._item[block], self._weight[block], minlength=len(self.counts))
-        self.counts += counted.to(self.counts.device)
+        self._sums += np.bincount(self._item[block], self._weight[block], minlength=len(self._sums))
+        self.counts.copy_(torch.from_numpy(self._sums))
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:
         counts = self.counts if items is None else self.counts[items.clamp(min=0)]
-        return counts.float().expand(len(query), -1) if counts.dim() == 1 else counts.float()
+        return counts.expand(len(query), -1)

@@ -55,7 +55,8 @@ class Popularity(Negatives):
         self.draws.prepare(interactions, num_items)
         counts = np.bincount(interactions.item, minlength=num_items).astype(np.float64)
         mass = counts**self.exponent
-        cumulative = np.rint(mass.cumsum() / mass.sum() * ONE).astype(np.int64)
+        sums = mass.cumsum()
+        cumulative = np.rint(sums / sums[-1] * ONE).astype(np.int64)  # ends at ONE: no draw falls behind the last item
         log_q = self.exponent * np.log(np.maximum(counts, 1)) - np.log(mass.sum())
         self.cumulative = torch.from_numpy(cumulative).to(self.cumulative.device)
         self.log_q = torch.from_numpy(log_q.astype(np.float32)).to(self.log_q.device)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recexp.errors import RecexpError
 from recexp.split.base import check_choice, check_fractions, checked, in_three, log
 from recexp.types import Dataset, Holdout, Interactions, Split
 
@@ -24,7 +25,7 @@ class Temporal:
         new_users: `keep` or `drop` the targets of users without an event in train.
         new_items: `keep` or `drop` the targets that are not in train: kept, a model that learns ids must miss them.
     Raises:
-        RecexpError: a share leaves no test or no train.
+        RecexpError: the data has no times, or a share leaves no test or no train.
     """
 
     validation: float
@@ -39,6 +40,11 @@ class Temporal:
 
     def __call__(self, dataset: Dataset, seed: int) -> Split:
         """The split; nothing in it is random."""
+        if not dataset.timed:
+            raise RecexpError(
+                f"split=temporal: data={dataset.name} has no times; name their column (data.time=...) "
+                "or take split=leave_one_out."
+            )
         events = dataset.interactions
         ordered, size = np.sort(events.time), len(events)
         begin_test = ordered[min(size - 1, round(size * (1 - self.test)))]

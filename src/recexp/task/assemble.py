@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -24,6 +25,7 @@ from recexp.fit.base import Evaluated
 from recexp.fit.progress import progress
 from recexp.model.base import Recommender
 from recexp.split.base import digest
+from recexp.task import show
 from recexp.types import Holdout, Interactions
 
 QUESTIONS_SEED = 0
@@ -75,7 +77,8 @@ class Experiment:
     def evaluations(self) -> dict[str, Evaluation]:
         """`val`, where the split has a validation part, and `test`."""
         validation = self.data.split.validation
-        return {} | ({"val": self._evaluation(validation)} if validation else {}) | {"test": self.test}
+        val = {} if validation is None else {"val": self._evaluation(validation)}
+        return {**val, "test": self.test}
 
     @cached_property
     def test(self) -> Evaluation:
@@ -115,7 +118,7 @@ class Experiment:
         self, loggers: Sequence[Logger] = (), callbacks: Sequence[Callback] = (), **settings: Any
     ) -> pl.Trainer:
         """The Lightning Trainer as configured, with settings on top; what Lightning refuses is refused in one line."""
-        shown, bar = self.config.trainer.enable_progress_bar, progress()
+        shown, bar = self.config.trainer.enable_progress_bar, progress(show.console)
         trainer: pl.Trainer = make(
             self.config.trainer,
             logger=[*loggers] or False,
@@ -124,6 +127,8 @@ class Experiment:
             enable_model_summary=False,
             **settings,
         )
+        if trainer.limit_test_batches == 0:
+            raise RecexpError("trainer.limit_test_batches=0: an experiment without a test has no result; drop it.")
         return trainer
 
     def for_epochs(self, num_epochs: int) -> Experiment:
@@ -133,22 +138,26 @@ class Experiment:
             settings["fit"] = {"patience": None}
         merged = OmegaConf.merge(self.config, settings)
         assert isinstance(merged, DictConfig)
-        twin = Experiment(merged, self.source)
-        twin.data = self.data
-        return twin
+        return self._with(merged, self.data)
 
     def with_validation_in_train(self) -> Experiment:
-        """The same experiment without a validation part: its events are for training."""
-        whole = Experiment(self.config, self.source)
+        """The same experiment without a validation part, if there is one: its events are for training."""
         split = self.data.split
-        if split.validation is None: ...
+        if split.validation is None:
+            return self
+        data = copy(self.data)
         train = Interactions.concat(split.train, split.validation.target)
-        whole.data.split = replace(split, train=train, validation=None)
-        return whole
+        data.split = replace(split, train=train, validation=None)
+        return self._with(self.config, data)
+
+    def _with(self, config: DictConfig, data: DataModule) -> Experiment:
+        twin = Experiment(config)
+        twin.data = data
+        return twin
 
     def popularity(self) -> dict[str, float]:
         """The test metrics of popularity, the control that every model must beat."""
-        return self.test.of_popularity().metrics
+        return {f"popularity/{name}": value for name, value in self.test.of_popularity().metrics.items()}
 
 
 def new_model(config: DictConfig, num_users: int, num_items: int) -> Recommender:

@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from omegaconf import DictConfig
 
+from recexp.eval.protocol import Result
+from recexp.fit.base import Evaluated
 from recexp.task import show
 from recexp.task.job import Job
+from recexp.task.ranks import ranks
 from recexp.task.run import Run
 
 
 def evaluate(config: DictConfig, job: Job) -> None:
     """Test the run's model; a further protocol on the run's own test part is added to the run's metrics too."""
     run = Run(config.run, config)
-    experiment = run.experiment
     with show.waiting("reading the data"):
-        module = experiment.module(run.model, job.folder.checkpoints)
-    identity = experiment.identity()
+        identity, experiment = run.experiment.identity(), run.tested
+    trainer, loggers = experiment.trainer(), experiment.loggers(job.folder.path)
+    job.rank = trainer.global_rank
     job.begin(config, parent=run.facts.get("id"), **identity)
-    job.log_with(experiment.loggers(job.folder.path))
-    trainer = experiment.trainer(job.loggers)
-    trainer.test(module, datamodule=experiment.data, verbose=False)
+    job.log_with(loggers)
+    module = Evaluated(
+        run.served,
+        evaluations={"test": experiment.test},
+        checkpoints=job.folder.checkpoints,
+        monitor=experiment.protocol.monitor,
+        seed=experiment.seed,
+    )
+    with ranks(trainer, job):
+        experiment.trainer().test(module, datamodule=experiment.data, verbose=False)
+    if job.leads:
+        conclude(run, module, job)
+
+
+def conclude(run: Run, module: Evaluated, job: Job) -> None:
+    """Write and show what was found."""
     result = module.results["test"]
-    metrics = {f"test/{name}": value for name, value in {**result.metrics, **result.segments}.items()}
-    metrics |= {f"popularity/{name}": value for name, value in experiment.popularity().items()}
+    result = replace(result, notes=[*run.strangers, *result.notes])
+    metrics = {**module.metrics("test"), **run.tested.popularity()}
     job.folder.write_table("per_user.parquet", result.per_user)
-    job.finish(metrics, alarms=result.alarms)
-    same_test = all(identity[part] == run.facts.get(part) for part in ("data", "split"))
-    if same_test and identity["eval"]["name"] != run.facts["eval"]["name"]:
-        name = identity["eval"]["name"]
-        run.folder.update_metrics({f"test/{name}/{metric}": value for metric, value in result.metrics.items()})
-    show.results(metrics, module.monitor.lstrip("-"), result.alarms)
+    job.finish(metrics, alarms=result.alarms, notes=result.notes)
+    add_to_run(run, job.folder.run(), result)
+    show.results(metrics, module.monitor.lstrip("-"), result)
+
+
+def add_to_run(run: Run, found: dict[str, Any], result: Result) -> None:
+    """A further protocol on the run's own test part is one more result of the run."""
+    own, protocol = run.facts, found["eval"]
+    if all(found[part] == own.get(part) for part in ("data", "split")) and protocol["name"] != own["eval"]["name"]:
+        run.folder.update_metrics({f"test/{protocol['name']}/{name}": value for name, value in result.metrics.items()})
+        run.folder.update_run(further={**own.get("further", {}), protocol["name"]: protocol["hash"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import torch
 from omegaconf import DictConfig
@@ -14,6 +15,7 @@ from recexp.fit.base import Evaluated
 from recexp.task import show
 from recexp.task.assemble import Experiment
 from recexp.task.job import Job
+from recexp.task.ranks import ranks
 
 
 def fit(config: DictConfig, job: Job) -> None:
@@ -22,63 +24,75 @@ def fit(config: DictConfig, job: Job) -> None:
     with show.waiting("reading the data"):
         refuse_refit_without_validation(experiment)
         module = experiment.module(experiment.model(), selection_folder(job, config))
-    experiment.trainer()  # refuses bad settings before anything is written, and so does the optimizer
-    module.configure_optimizers()
+    trainer, loggers = experiment.trainer(), experiment.loggers(job.folder.path)
+    module.configure_optimizers()  # like the trainer, refuses bad settings before anything is written
+    job.rank = trainer.global_rank
     job.begin(config, **experiment.identity(), num_parameters=module.num_parameters)
     show.opening(experiment, module)
-    job.log_with(experiment.loggers(job.folder.path))
+    job.log_with(loggers)
+    with ranks(trainer, job):
+        fit_and_measure(experiment, module, job)
 
+
+def fit_and_measure(experiment: Experiment, module: Evaluated, job: Job) -> None:
+    """All that the processes of several devices do together, and what the first of them writes."""
     started = time.perf_counter()
-    train(experiment, module, job)
-    metrics = measured(experiment, module, job, "val") if "val" in module.evaluations else {}
-    if config.refit:
-        experiment = experiment.with_validation_in_train(num_epochs=best_epochs(module.checkpoints))
+    steps = train(experiment, module, job)
+    metrics = measured(experiment, module, "val") if "val" in module.evaluations else {}
+    if experiment.config.refit:
+        experiment = experiment.with_validation_in_train().for_epochs(best_epochs(experiment, module.checkpoints))
         module = experiment.module(experiment.model(), job.folder.checkpoints)
-        train(experiment, module, job)
+        steps = train(experiment, module, job)
     metrics["time/fit_s"] = time.perf_counter() - started
-
-    metrics |= measured(experiment, module, job, "test")
-    metrics |= {f"popularity/{name}": value for name, value in experiment.popularity().items()}
-    leave(experiment, module, job)
-    job.finish(metrics, alarms=module.results["test"].alarms)
-    show.results(metrics, module.monitor.lstrip("-"), module.results["test"].alarms)
+    metrics |= measured(experiment, module, "test")
+    if job.leads:
+        conclude(experiment, module, job, metrics, steps)
 
 
-def train(experiment: Experiment, module: Evaluated, job: Job) -> None:
-    """Fit the module, from its last checkpoint if there is one, and give it its best weights."""
+def train(experiment: Experiment, module: Evaluated, job: Job) -> int:
+    """Fit the module, from its last checkpoint if there is one, and give it its best weights; the steps it took."""
     last = module.checkpoints / "last.ckpt"
+    resumed = last if job.resumed and last.exists() else None
     trainer = experiment.trainer(job.loggers)
-    trainer.fit(
-        module, datamodule=experiment.data, ckpt_path=last if job.resumed and last.exists() else None, weights_only=True
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    trainer.fit(module, datamodule=experiment.data, ckpt_path=resumed, weights_only=True)
     best = module.checkpoints / "best.ckpt"
     if best.exists():
         module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+    return int(trainer.global_step)
 
 
-def measured(experiment: Experiment, module: Evaluated, job: Job, part: str) -> dict[str, float]:
-    """Metrics of the fitted model on `val` or `test`, with their seconds."""
-    trainer = experiment.trainer(job.loggers)
+def measured(experiment: Experiment, module: Evaluated, part: str) -> dict[str, float]:
+    """Metrics of the fitted model on `val` or `test`, with their seconds; none if the trainer leaves the part out.
+
+    Loggers get them at the end of the job: from this trainer they would get another point of step 0.
+    """
+    trainer = experiment.trainer()
     started = time.perf_counter()
     run = {"val": trainer.validate, "test": trainer.test}[part]
     run(module, datamodule=experiment.data, verbose=False)
-    result = module.results[part]
-    metrics = {f"{part}/{name}": value for name, value in {**result.metrics, **result.segments}.items()}
-    return {**metrics, f"time/{part}_s": time.perf_counter() - started}
+    if part not in module.results:
+        return {}
+    return {**module.metrics(part), f"time/{part}_s": time.perf_counter() - started}
+
+
+def conclude(experiment: Experiment, module: Evaluated, job: Job, metrics: dict[str, float], steps: int) -> None:
+    """Write and show what was found."""
+    result = module.results["test"]
+    metrics |= experiment.popularity()
+    leave(experiment, module, job)
+    job.finish(metrics, steps=steps, alarms=result.alarms, notes=result.notes)
+    show.results(metrics, module.monitor.lstrip("-"), result)
 
 
 def leave(experiment: Experiment, module: Evaluated, job: Job) -> None:
     """Write what later tasks load: weights, ids, each user's metrics, and the frozen negatives if there are any."""
-    if not job.leads:
-        return
-    dataset = experiment.data.dataset
-    job.folder.write_model(module.model, dataset.users["user"], dataset.items["item"])
+    users, items = experiment.data.dataset.users["user"], experiment.data.dataset.items["item"]
+    trained = np.bincount(experiment.data.split.train.user, minlength=len(users)) > 0
+    job.folder.write_model(module.model, users, pl.Series(trained), items)
     job.folder.write_table("per_user.parquet", module.results["test"].per_user)
-    evaluation = module.evaluations["test"]
+    evaluation = experiment.test
     if evaluation.candidates is not None:
-        columns = {"user": dataset.users["user"][evaluation.users], "negatives": evaluation.candidates}
+        columns = {"user": users[evaluation.users], "negatives": evaluation.candidates}
         job.folder.write_table("negatives.parquet", pl.DataFrame(columns))
 
 
@@ -87,10 +101,12 @@ def selection_folder(job: Job, config: DictConfig) -> Path:
     return job.folder.checkpoints / "selection" if config.refit else job.folder.checkpoints
 
 
-def best_epochs(checkpoints: Path) -> int:
-    """How many epochs the best checkpoint had seen."""
-    checkpoint = torch.load(checkpoints / "best.ckpt", weights_only=True, map_location="cpu")
-    return int(checkpoint["epoch"]) + 1
+def best_epochs(experiment: Experiment, checkpoints: Path) -> int:
+    """How many epochs the best checkpoint had seen; all, where none was measured."""
+    best = checkpoints / "best.ckpt"
+    if not best.exists():
+        return int(experiment.config.trainer.max_epochs)
+    return int(torch.load(best, weights_only=True, map_location="cpu")["epoch"]) + 1
 
 
 def refuse_refit_without_validation(experiment: Experiment) -> None:

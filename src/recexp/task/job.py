@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import signal
+import threading
 import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from recexp import facts
+from recexp import config, facts
 from recexp.errors import RecexpError
-from recexp.store import Folder
+from recexp.store import REMOVED, Folder, secrets
+
+TERMINATED = 143
+"""The exit status of a process that SIGTERM ended, as shells say it."""
 
 
 class Job:
@@ -27,6 +31,9 @@ class Job:
         study: the sweep it belongs to, or None.
         resumed: whether the folder holds a run to go on with.
         typed: the arguments as they were typed.
+
+    Attributes:
+        rank: of this process among those of a trainer with several devices; only the first one writes.
     """
 
     def __init__(
@@ -40,24 +47,27 @@ class Job:
         self.study = study
         self.resumed = resumed
         self.typed = typed
+        self.rank = config.rank()
         self.begun = False
         self.loggers: list[Any] = []
         self._started = time.perf_counter()
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes: of several ranks, only the first does."""
-        return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+        """Whether this process writes."""
+        return self.rank == 0
 
-    def begin(self, config: DictConfig, **identity: Any) -> None:
+    def begin(self, composed: DictConfig, **identity: Any) -> None:
         """Everything asked for exists and makes sense: write who we are and with what config."""
         self.begun = True
         if not self.leads:
             return
-        plain = OmegaConf.to_container(config, resolve=True)
+        plain = OmegaConf.to_container(composed, resolve=True)
         assert isinstance(plain, dict)
         before = self.folder.run()
-        self.folder.write_config({str(key): value for key, value in plain.items()})
+        resolved = {str(key): value for key, value in plain.items()}
+        self.folder.write_config(resolved)
+        self.folder.forget_secrets(resolved)
         self.folder.update_run(
             id=before.get("id", uuid.uuid4().hex[:8]),
             task=self.choices["task"],
@@ -65,16 +75,18 @@ class Job:
             study=self.study,
             status="running",
             reason=None,
-            seed=config.seed,
+            seed=composed.seed,
             started=before.get("started", _now()),
-            **facts.provenance(self.typed),
+            **facts.provenance([_without(secrets(resolved), word) for word in self.typed]),
             **identity,
         )
 
     def log_with(self, loggers: list[Any]) -> None:
-        """Use these loggers, and close them at the end; the config is theirs too."""
+        """Use these loggers, and close them at the end; who we are and the config are theirs too."""
         self.loggers = loggers
-        for logger in loggers:
+        for logger in loggers if self.leads else []:
+            if hasattr(logger, "open"):
+                logger.open(self.folder.run())
             logger.log_hyperparams(OmegaConf.to_container(self.folder.config()))
 
     def finish(self, metrics: Mapping[str, float], **more: Any) -> None:
@@ -86,14 +98,12 @@ class Job:
         end = {"finished": _now(), "seconds": seconds, "peak_memory_mb": facts.peak_memory_mb()}
         self.folder.update_run(status="finished", **end, **more)
         for logger in self.loggers:
-            if hasattr(logger, "log_outcome"):
-                logger.log_outcome(self.folder.run(), self.folder.metrics())
+            _log_outcome(logger, self.folder.run(), self.folder.metrics())
 
     def fail(self, error: BaseException) -> None:
         """Say in the folder why there are no results."""
-        reason = "".join(traceback.format_exception_only(error)).strip()
         if self.begun and self.leads:
-            self.folder.update_run(status="failed", reason=reason, finished=_now())
+            self.folder.update_run(status="failed", reason=_reason(error), finished=_now())
 
     def close(self, exit_code: int) -> None:
         """Close what stays open: one W&B run per job."""
@@ -102,7 +112,7 @@ class Job:
                 logger.close(exit_code)
 
     def discard(self) -> None:
-        """Nothing was done here: take away the empty folder that Hydra made."""
+        """If nothing was begun here, take away the empty folder that Hydra made."""
         if self.begun or self.resumed or not self.leads:
             return
         for file in (self.folder.path / ".hydra").glob("*.yaml"):
@@ -114,28 +124,64 @@ class Job:
                 break
 
 
+def _log_outcome(logger: Any, run: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    """To our own loggers as they wish; to others the test, behind the curves that Lightning drew."""
+    if hasattr(logger, "log_outcome"):
+        logger.log_outcome(run, metrics)
+    else:
+        logger.log_metrics({n: v for n, v in metrics.items() if n.startswith("test/")}, run.get("steps", 0))
+        logger.finalize("success")
+
+
 @contextmanager
 def running(job: Job) -> Iterator[Job]:
     """A job that ends well, or says how it ended."""
+    with _hearing():
+        try:
+            yield job
+        except BaseException as error:
+            ended = _as_it_was(error)
+            job.fail(ended)
+            job.close(exit_code=2 if isinstance(ended, RecexpError) else 1)
+            job.discard()
+            if ended is error:
+                raise
+            raise ended from None
+        else:
+            job.close(exit_code=0)
+
+
+@contextmanager
+def _hearing() -> Iterator[None]:
+    """Lightning deafens the process to Ctrl-C once it was pressed; a notebook needs it again."""
+    handler = signal.getsignal(signal.SIGINT)
     try:
-        yield job
-    except RecexpError as error:
-        job.fail(error)
-        job.close(exit_code=2)
-        job.discard()
-        raise
-    except BaseException as error:
-        job.fail(error)
-        job.close(exit_code=1)
-        raise
-    else:
-        job.close(exit_code=0)
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+def _as_it_was(error: BaseException) -> BaseException:
+    """Ctrl-C and SIGTERM, which Lightning turns into exit statuses 1 and 0."""
+    if isinstance(error, SIGTERMException):
+        return SystemExit(TERMINATED)
+    interrupted = isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
+    return KeyboardInterrupt() if interrupted else error
+
+
+def _without(secret: set[str], word: str) -> str:
+    key, equals, value = word.partition("=")
+    return f"{key}={REMOVED}" if equals and value.strip("'\"") in secret else word
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit) and error.code == TERMINATED:
+        return "terminated"
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def here(path: Path) -> str:
-    """The path as a person in this directory would type it."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -12,10 +12,12 @@ from recexp.task.run import Run
 def recommend(config: DictConfig, job: Job) -> None:
     """Write `recommendations.parquet`: user, item, rank, score."""
     run = Run(config.run, config)
-    with show.waiting("recommending"):
-        table = run.recommend(config.users, config.k)
-    job.begin(config, parent=run.facts.get("id"))
+    with show.waiting("reading the data"):
+        _ = run.experiment.data
+    table = run.recommend(config.users, config.k)
+    job.begin(config, parent=run.facts.get("id"), data=run.experiment.data.dataset.sha256)
     job.folder.write_table("recommendations.parquet", table)
-    job.finish({})
+    job.finish({}, notes=run.strangers)
+    show.notes(run.strangers)
     show.console.print(table.head(config.k))
     show.console.print(f"{table.height:,} recommendations for {table['user'].n_unique():,} users")

@@ -58,7 +58,7 @@ class Run:
         if "parent" in self.facts:
             raise RecexpError(
                 f"{self.path} holds what task={self.facts.get('task')} found of another run, and no model. "
-                f"Type run={self.config.get('run')}."
+                f"Type run={self.folder.config().get('run')}."
             )
         return self.folder.ids()
 
@@ -87,9 +87,24 @@ class Run:
         return Served(self.model, trained).to("cuda" if accelerated else "cpu")
 
     @cached_property
+    def _source(self) -> Aligned:
+        return Aligned(make(self.config.data), self.users, self.items, self.facts.get("data", ""))
+
+    @cached_property
     def experiment(self) -> Experiment:
         """The config's data under the run's ids, its split and its protocol."""
-        return Experiment(self.config, Aligned(make(self.config.data), self.users, self.items, self.facts.get("data", "")))
+        return Experiment(self.config, self._source)
+
+    @cached_property
+    def tested(self) -> Experiment:
+        """The experiment as it was when it was tested: after a refit, validation is training."""
+        refitted = self.folder.config().get("refit")
+        return self.experiment.with_validation_in_train() if refitted else self.experiment
+
+    @property
+    def strangers(self) -> list[str]:
+        """What of the loaded data the model does not know."""
+        return self._source.notes
 
     def recommend(self, users: Sequence[Any] | None = None, k: int = 10) -> pl.DataFrame:
         """The k best items that each user has not met yet, fewer where fewer are left.
