@@ -10,11 +10,15 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import settings
 
 import recexp
 from recexp.task.run import Run
 
 torch.set_num_threads(1)
+settings.register_profile("recexp", deadline=None)  # a busy machine is no failure
+settings.load_profile("recexp")
+os.environ["OMP_NUM_THREADS"] = "1"  # of the programs that tests start; workers share the cores
 
 SMALL = ["trainer=cpu", "trainer.enable_progress_bar=false", "logger=none"]
 

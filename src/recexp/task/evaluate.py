@@ -18,14 +18,15 @@ from recexp.task.run import Run
 def evaluate(config: DictConfig, job: Job) -> None:
     """Test the run's model; a further protocol on the run's own test part is added to the run's metrics too."""
     run = Run(config.run, config)
-    with show.waiting("reading the data"):
+    with show.waiting("reading the run and its data"):
+        model = run.served  # a run that cannot be loaded is refused before anything is written
         identity, experiment = run.experiment.identity(), run.tested
     trainer, loggers = experiment.trainer(), experiment.loggers(job.folder.path)
     job.rank = trainer.global_rank
     job.begin(config, parent=run.facts.get("id"), **identity)
     job.log_with(loggers)
     module = Evaluated(
-        run.served,
+        model,
         evaluations={"test": experiment.test},
         checkpoints=job.folder.checkpoints,
         monitor=experiment.protocol.monitor,

@@ -167,5 +167,5 @@ def _dense(raw: Sequence[Any], known: pl.Series, side: str) -> Tensor:
     if (dense == PAD).any():
         stranger = texts[int((dense == PAD).argmax())]
         like = ", ".join(nearest(stranger, known.head(10_000).cast(pl.String))[:3])
-        raise RecexpError(f"{side} {stranger!r} is not in this run's data; known ids look like {like}.")
+        raise RecexpError(f"{side} {stranger} is not in this run's data; known ids look like {like}.")
     return torch.from_numpy(dense)
