@@ -85,8 +85,8 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(run: Callable[..., Run]) 
 
 @pytest.mark.parametrize("model", ["two_tower", "popularity"])
 def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(model: str, run: Callable[..., Run]) -> None:
-    asked = ["data.num_users=400", "eval.k=[5]", f"model={model}", "trainer.max_epochs=8"]
-    asked += ["fit.batch_size=16", "fit.patience=null"] if model != "popularity" else []
+    asked = ["data.num_users=150", "eval.k=[5]", f"model={model}", "trainer.max_epochs=6"]
+    asked += ["fit.batch_size=32", "fit.patience=null"] if model != "popularity" else []
     whole = run(*asked, "hydra.run.dir=whole")
     command = [sys.executable, "-m", "recexp", "trainer=cpu", "logger=none", *asked, "hydra.run.dir=killed"]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
