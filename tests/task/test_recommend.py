@@ -116,7 +116,7 @@ def test_people_without_a_name_are_served_from_their_history(
     assert {int(item[1:]) % 2 for item in found[0]} == {0}
     assert {int(item[1:]) % 2 for item in found[2]} == {1}
     assert not set(found[0]) & set(even)
-    with pytest.raises(recexp.RecexpError, match="item 'i99' is not in this run's data; known ids look like i"):
+    with pytest.raises(recexp.RecexpError, match="item i99 is not in this run's data; known ids look like i"):
         done.recommend_for([["i02", "i99"]])
 
 
