@@ -48,6 +48,10 @@ class Solve(Evaluated):
             self.model.solve(block)
         self.optimizers().step()  # type: ignore[union-attr]
 
+    def on_train_epoch_end(self) -> None:
+        if hasattr(self.model, "objective"):
+            self.log("train/objective", self.model.objective())
+
 
 class Blocks:
     """The model's blocks of the current epoch."""

@@ -1,0 +1,80 @@
+"""One tile of a matrix product in registers, written in LLVM's vectors, for numba's compiler does not block loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+ROWS = 8
+LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
+COLUMNS = 2 * LANES
+"""A tile of 8 rows and two vectors fills the registers; eight accumulators each hide the latency of a product."""
+
+
+@intrinsic
+def add_outer(typing: Any, C: Any, P: Any, i: Any, j: Any, n: Any, sign: Any) -> Any:
+    """`C[i:i+ROWS, j:j+COLUMNS] += sign · P[:n, i:i+ROWS]ᵀ P[:n, j:j+COLUMNS]`, both arrays contiguous by rows."""
+    return types.void(C, P, types.intp, types.intp, types.intp, sign), _build
+
+
+def _build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    C, P = (context.make_array(t)(context, builder, a) for t, a in zip(signature.args[:2], arguments, strict=False))
+    i, j, n, sign = arguments[2:]
+    tile = _Tile(builder, C.data.type.pointee)
+    sums = [[tile.zero() for _ in range(2)] for _ in range(ROWS)]
+    with cgutils.for_range(builder, n) as loop:
+        start = builder.gep(P.data, [builder.mul(loop.index, builder.extract_value(P.shape, 1))])
+        left, right = builder.gep(start, [i]), builder.gep(start, [j])
+        vectors = [tile.load(right, v) for v in range(2)]
+        for r in range(ROWS):
+            factor = tile.spread(builder.load(tile.at(left, r)))
+            for v in range(2):
+                tile.accumulate(sums[r][v], factor, vectors[v])
+    width = builder.extract_value(C.shape, 1)
+    for r in range(ROWS):
+        row = builder.gep(C.data, [builder.add(builder.mul(builder.add(i, i.type(r)), width), j)])
+        for v in range(2):
+            signed = builder.fmul(builder.load(sums[r][v]), tile.spread(sign))
+            tile.store(builder.fadd(tile.load(row, v), signed), row, v)
+    return context.get_dummy_value()
+
+
+class _Tile:
+    """Vectors of `LANES` numbers; each address is only as aligned as a number is."""
+
+    def __init__(self, builder: Any, number: Any) -> None:
+        self.builder = builder
+        self.vector = ir.VectorType(number, LANES)
+        self.align = 4 if isinstance(number, ir.FloatType) else 8
+
+    def zero(self) -> Any:
+        return cgutils.alloca_once_value(self.builder, ir.Constant(self.vector, None), zfill=False)
+
+    def at(self, start: Any, place: int) -> Any:
+        return self.builder.gep(start, [ir.Constant(ir.IntType(64), place)])
+
+    def _vector_at(self, start: Any, place: int) -> Any:
+        return self.builder.bitcast(self.at(start, place * LANES), self.vector.as_pointer())
+
+    def load(self, start: Any, place: int) -> Any:
+        loaded = self.builder.load(self._vector_at(start, place))
+        loaded.align = self.align
+        return loaded
+
+    def store(self, value: Any, start: Any, place: int) -> None:
+        self.builder.store(value, self._vector_at(start, place)).align = self.align
+
+    def spread(self, number: Any) -> Any:
+        empty, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        same = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        one = self.builder.insert_element(empty, number, first)
+        return self.builder.shuffle_vector(one, one, same)
+
+    def accumulate(self, total: Any, factor: Any, vector: Any) -> None:
+        fused = ("contract",)
+        product = self.builder.fmul(factor, vector, flags=fused)
+        self.builder.store(self.builder.fadd(self.builder.load(total), product, flags=fused), total)
