@@ -43,6 +43,10 @@ class Solve(Evaluated):
         """Blocks of an epoch."""
         return sum(1 for _ in self.model.steps(0))
 
+    def on_train_epoch_end(self) -> None:
+        if hasattr(self.model, "objective"):
+            self.log("train/objective", self.model.objective())
+
     def training_step(self, block: Tensor) -> None:
         with torch.no_grad():
             self.model.solve(block)
