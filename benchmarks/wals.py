@@ -117,7 +117,10 @@ def show(row: dict[str, Any], limit: float) -> None:
     text += f" {row['ratio_per_epoch']:5.2f}x ours   to ndcg@10 {row['to_quality']['ndcg@10']:.4f}:"
     text += f" {row['to_quality']['epochs']:2} epochs {row['to_quality']['seconds']:6.2f} s"
     text += f" {row['ratio_to_quality']:5.2f}x ours   last {row['ndcg@10'][-1]:.4f}"
-    print(text + (f"   {row['gflops']:4.0f} GFLOP/s, {row['gflops'] / limit:.2f} of the product's" if "gflops" in row else ""))
+    print(
+        text
+        + (f"   {row['gflops']:4.0f} GFLOP/s, {row['gflops'] / limit:.2f} of the product's" if "gflops" in row else "")
+    )
 
 
 def parity() -> float:
@@ -132,7 +135,9 @@ def parity() -> float:
     c, mu, k = 5.0, 0.5, 3
     taken = np.random.default_rng(0).random((40, 25)) < 0.3
     user, item = taken.nonzero()
-    theirs = AlternatingLeastSquares(k, alpha=1.0, regularization=mu, iterations=3000, use_cg=False, dtype=np.float64, random_state=0)
+    theirs = AlternatingLeastSquares(
+        k, alpha=1.0, regularization=mu, iterations=3000, use_cg=False, dtype=np.float64, random_state=0
+    )
     theirs.fit(csr_matrix(np.where(taken, c, 0.0)), show_progress=False)
     torch.manual_seed(0)
     r = (c - 1) / c
@@ -148,7 +153,9 @@ def parity() -> float:
 def interactions(user: np.ndarray, item: np.ndarray, weight: float) -> Interactions:
     """Events of one weight."""
     ones = np.ones(len(user), np.float32)
-    return Interactions(user.astype(np.int32), item.astype(np.int32), np.zeros(len(user), np.int64), weight * ones, ones)
+    return Interactions(
+        user.astype(np.int32), item.astype(np.int32), np.zeros(len(user), np.int64), weight * ones, ones
+    )
 
 
 def circumstances(peers: Sequence[str]) -> dict[str, Any]:
