@@ -43,10 +43,6 @@ class Solve(Evaluated):
         """Blocks of an epoch."""
         return len(Blocks(self))
 
-    def on_train_epoch_end(self) -> None:
-        if hasattr(self.model, "objective"):
-            self.log("train/objective", self.model.objective())
-
     def training_step(self, block: Tensor) -> None:
         with torch.no_grad():
             self.model.solve(block)
