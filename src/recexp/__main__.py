@@ -20,7 +20,7 @@ from recexp.errors import RecexpError
 from recexp.store import home
 
 OmegaConf.register_new_resolver("recexp.short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
-OmegaConf.register_new_resolver("recexp.home", lambda run: str(home(run)), replace=True)
+OmegaConf.register_new_resolver("recexp.home", lambda run: str(home(str(run))), replace=True)
 
 
 def main() -> None:

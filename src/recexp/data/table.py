@@ -174,9 +174,7 @@ def _explaining(file: RawFile) -> Iterator[None]:
         yield
     except (PolarsError, OSError) as error:
         _explain(file)
-        raise RecexpError(
-            f"{file.name} cannot be read as {_kind(file)[1:]}: {str(error).splitlines()[0]}"
-        ) from error
+        raise RecexpError(f"{file.name} cannot be read as {_kind(file)[1:]}: {str(error).splitlines()[0]}") from error
 
 
 def _scan_parquet(file: RawFile) -> pl.LazyFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -56,7 +56,7 @@ def read(config: DictConfig, run: Run) -> News:
     saved = OmegaConf.to_container(run.config.data, resolve=True)
     assert isinstance(saved, dict)
     updated = saved["_target_"] == EXTENDED
-    source: dict[str, Any] = saved["source"] if updated else saved
+    source = cast(dict[str, Any], saved["source"] if updated else saved)
     base: Dataset = _made(source).load()
     events = _given(config, source, base)
     columns = {name: name for name in events.columns}
@@ -109,9 +109,7 @@ def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> pl.D
     return events.select(kept)
 
 
-def _columns(
-    config: DictConfig, source: Mapping[str, Any], timed: bool, found: Sequence[str]
-) -> dict[str, str | None]:
+def _columns(config: DictConfig, source: Mapping[str, Any], timed: bool, found: Sequence[str]) -> dict[str, str | None]:
     """Which column of the new events is what."""
     own_table = source["_target_"] == TABLE
     names = {role: source.get(role) for role in ROLES} if own_table else {}

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -54,8 +53,8 @@ def refuse_unless_in_use(version: Path) -> None:
     run = home(version)
     if in_use(run).absolute() != version.absolute():
         raise RecexpError(
-            f"run={version} is not the version in use, which is {in_use(run).name}; without its events there would be a "
-            f"gap. Type run={run}, or go back first: write {version.name} into {run / CURRENT}."
+            f"run={version} is not the version in use, which is {in_use(run).name}: what came with that would be "
+            f"missing. Type run={run}, or go back first: write {version.name} into {run / CURRENT}."
         )
 
 
@@ -74,8 +73,12 @@ def work(update: Update, news: News, chosen: Way, job: Job) -> None:
     """Measure on the newest events, learn from all, write, publish."""
     seconds: dict[str, float] = {}
     started = time.perf_counter()
-    newest: dict[str, Any] = drift.newest(update, news, chosen) if update.config.measure else {}
+    newest: dict[str, Any] = {}
+    if update.config.measure:
+        show.notes([f"{update.config.mode} without each user's last new event, to ask for it"])
+        newest = drift.newest(update, news, chosen)
     seconds["time/measure_s"], started = time.perf_counter() - started, time.perf_counter()
+    show.notes([f"{update.config.mode} with everything"])
     after = chosen(update, news)
     seconds["time/update_s"] = time.perf_counter() - started
     found = {**drift.report(update, news, after, chosen), "newest": newest}
@@ -90,6 +93,6 @@ def work(update: Update, news: News, chosen: Way, job: Job) -> None:
 def leave(news: News, after: Served, job: Job) -> None:
     """Write what later tasks load."""
     dataset = news.dataset
-    trained = np.array(after.trained[:-1].cpu())
+    trained = after.trained[:-1].cpu().numpy()
     job.folder.write_table(NEWS, news.events)
     job.folder.write_model(after.model, dataset.users["user"], pl.Series(trained), dataset.items["item"])
