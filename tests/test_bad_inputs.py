@@ -17,6 +17,7 @@ import pytest
 
 import recexp
 from recexp.__main__ import main
+from recexp.store import NEWS
 
 COMPOSITION = Path(__file__).with_name("bad_inputs.txt").read_text()
 TABLE = "data=table data.path=t.csv"
@@ -183,11 +184,31 @@ def a_grid(run: Path) -> None:
     (run / "run.json").rename(run / "multirun.yaml")
 
 
+def beside(content: str, name: str = "new.csv") -> Callable[[Path], None]:
+    return lambda run: (run.parent / name).write_text(content) and None
+
+
+def pointing(run: Path) -> None:
+    (run / "current").write_text("../../elsewhere\n")
+
+
+def killed_while_updated(run: Path) -> None:
+    beside(NEW)(run)
+    version = run / "versions" / "x"
+    shutil.copytree(run, version)
+    facts = json.loads((version / "run.json").read_text())
+    (version / "run.json").write_text(json.dumps({**facts, "task": "update", "status": "running", "parent": "0"}))
+    for name in ("ids.parquet", "weights.safetensors"):
+        (version / name).unlink()
+
+
 def unchanged(run: Path) -> None:
     pass
 
 
 POPULARITY = "recexp.model.popularity.Popularity"
+NEW = "user,item,time\n99,1,9\n"
+REFIT = "task=update run=run new=new.csv mode=refit k=2"
 EVIL = "model:\n  _target_: os.system\n  command: touch pwned"
 RUNS: list[tuple[str, str, Callable[[Path], None]]] = [  # what is typed, what is said, what is wrong with the run
     (
@@ -202,6 +223,30 @@ RUNS: list[tuple[str, str, Callable[[Path], None]]] = [  # what is typed, what i
     ("task=recommend run=run users=3", "users=3: expected a list", unchanged),
     ("task=evaluate run=run eval.k=[1,50]", "cut-off 50, but there are only 7 items … eval.k=[1]", unchanged),
     ("task=evaluate run=run sead=3", "there is no group or key 'sead' … Did you mean seed=", unchanged),
+    ("task=update run=run", "new is needed and was not given. Type new=", unchanged),
+    (REFIT, "no file new.csv … working directory … t.csv", unchanged),
+    (REFIT, "new.csv has no column 'item' (columns.item=item); it has: itme, user", beside("user,itme\n1,2")),
+    (f"{REFIT} columns.user=uid", "no column 'uid' (columns.user=uid); it has: user, ", beside(NEW)),
+    (REFIT, "new.csv has no column 'time' (columns.time=time)", beside("user,item\n99,1")),
+    (REFIT, "new.csv is empty", beside(" ")),
+    (REFIT, "new=new.csv: there are no events in it", beside("user,item,time\n")),
+    (REFIT, "new.csv line 2: time noon; expected seconds since 1970", beside("user,item,time\n99,1,noon")),
+    (REFIT, "knows all of its 2 events already … Type new=FILE", beside("user,item,time\n0,0,9\n0,1,9")),
+    (f"{REFIT} data.filters.min_user=2", "is not what it was when the model was fitted", beside(NEW)),
+    (REFIT.replace("refit", "refitt"), "mode=refitt; allowed: refit, ref … Type mode=refit.", beside(NEW)),
+    (REFIT.replace("refit", "fold_in"), "Popularity cannot take in new rows … Type mode=refit.", beside(NEW)),
+    (REFIT.replace("refit", "refresh"), "Popularity cannot take in new rows … Type mode=refit.", beside(NEW)),
+    (REFIT.replace("k=2", "k=0"), "k=0: must be at least 1", beside(NEW)),
+    (REFIT.replace("k=2", "k=9"), "k=9: there are 7 items; k is from 1 to 7", beside(NEW)),
+    (f"{REFIT} sample=0", "sample=0: must be at least 1", beside(NEW)),
+    (f"{REFIT} epochs=x", "epochs=x: expected a whole number, such as epochs=2", beside(NEW)),
+    (f"{REFIT} hydra.run.dir=elsewhere", "one version at a time, in run/versions; drop hydra.run.dir", beside(NEW)),
+    (f"-m {REFIT} seed=1,2", "one version at a time, in run/versions; drop", beside(NEW)),
+    (REFIT, "no weights.safetensors … status: failed … Type resume=run", failed),
+    ("task=evaluate run=run", "run/current names the version '../../elsewhere', and there is none", pointing),
+    ("resume=run/versions/x", "left by task=update, and only a task=fit can be continued", killed_while_updated),
+    ("task=recommend run=run/versions/x", "holds what task=update found of another run", killed_while_updated),
+    (REFIT.replace("run=run", "run=run/versions/x"), "is not the version in use, which is run", killed_while_updated),
     ("hydra.run.dir=run", "run holds a run … nothing is written over. Type resume=run", unchanged),
     ("hydra.sweep.dir=run -m seed=1,2", "run holds a run or a grid already … hydra.sweep.dir", unchanged),
     ("hydra.sweep.dir=run -m seed=1,2", "run holds a run or a grid already", a_grid),

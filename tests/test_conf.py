@@ -20,6 +20,8 @@ NEEDS = {
     "sequence_file": ["data.path=x.txt"],
     "evaluate": ["run=x"],
     "recommend": ["run=x"],
+    "update": ["run=x", "new=x.csv"],
+    "extended": ["data.new.path=x.csv"],
     "solve": ["model=popularity"],
 }
 RUN_TIME = {

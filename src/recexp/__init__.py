@@ -36,13 +36,14 @@ def load_run(path: Path | str, allow: Sequence[str] = ()) -> Run:
     """The run in a folder.
 
     Args:
-        path: the last line that the run printed.
+        path: the last line that the run printed; if it was updated since, the version in use is loaded.
         allow: packages of your own that its config may name.
     Raises:
         RecexpError: the folder holds no run.
     """
     from recexp.checks import trusted
-    from recexp.store import Folder
+    from recexp.store import Folder, in_use
     from recexp.task.run import Run
 
+    path = in_use(path)
     return Run(path, trusted(Folder(path).config(), allow))

@@ -17,8 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recexp import command, config, desk
 from recexp.errors import RecexpError
+from recexp.store import home
 
 OmegaConf.register_new_resolver("recexp.short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
+OmegaConf.register_new_resolver("recexp.home", lambda run: str(home(str(run))), replace=True)
 
 
 def main() -> None:

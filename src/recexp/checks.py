@@ -22,7 +22,7 @@ from recexp.targets import TRAINER, annotated, configured, matches, refuse_forei
 
 MANY = 1e300
 BOUNDS: dict[str, tuple[float, float, str]] = {
-    r"(embedding_dim|hidden_dims?|batch_size|max_length|max_epochs|patience|k)": (1, MANY, "at least 1"),
+    r"(embedding_dim|hidden_dims?|batch_size|max_length|max_epochs|patience|k|epochs|sample)": (1, MANY, "at least 1"),
     r"num_(layers|heads|negatives|epochs)|accumulate_grad_batches|check_val_every_n_epoch": (1, MANY, "at least 1"),
     r"(lr|init_std)": (1e-300, MANY, "above 0, such as 0.001"),
     r"(half_life|temperature|gamma|alpha|timeout)": (1e-300, MANY, "above 0"),
@@ -40,8 +40,17 @@ TOP_LEVEL = {
     "refit": "bool",
     "k": "int",
     "users": "list[Any] | None",
+    "new": "str",
+    "mode": "str",
+    "epochs": "int",
+    "sample": "int",
+    "measure": "bool",
+    "compare_refit": "bool",
 }
 """Kinds of the keys that belong to no class."""
+
+MODES = ("fold_in", "refresh", "refit")
+"""Of task=update."""
 
 GIVEN_BY_CODE = ("logger", "callbacks", "enable_model_summary")
 """Settings of the Trainer that recexp gives itself."""
@@ -232,6 +241,9 @@ def refuse_senseless(plain: dict[str, Any]) -> None:
     fit, split = plain.get("fit", {}), plain.get("split", {})
     if plain.get("run", "") is None:
         raise RecexpError("run=null: the task needs the folder of a run. Type run=FOLDER, the run's last printed line.")
+    if plain.get("mode", MODES[0]) not in MODES:
+        allowed = nearest(plain["mode"], MODES)
+        raise RecexpError(f"mode={plain['mode']}; allowed: {', '.join(allowed)}. Type mode={allowed[0]}.")
     if split.get("validation") in ("none", 0) and fit.get("patience") is not None:
         raise RecexpError(
             f"split.validation={split['validation']} leaves nothing to stop early on. "

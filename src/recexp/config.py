@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recexp import checks
 from recexp.errors import RecexpError
-from recexp.store import REMOVED, Folder
+from recexp.store import REMOVED, Folder, in_use
 from recexp.targets import configured
 
 SAVED = ("data", "split", "model", "fit", "loss", "negatives", "optimizer", "trainer", "logger", "eval")
@@ -156,9 +156,11 @@ def choices(hydra: Any) -> dict[str, Any]:
 
 
 def named_run(config: Any) -> str | None:
-    """The folder that `run=` or `resume=` names, if any."""
-    path = config.get("run") or config.get("resume")
-    return None if path in (None, "", "null", "???") else str(path)
+    """The folder that `run=` or `resume=` means, if any: of an updated run, the version in use."""
+    run, resumed = (None if (p := config.get(key)) in (None, "", "null", "???") else p for key in ("run", "resume"))
+    if run is not None:
+        return str(in_use(str(run)))
+    return None if resumed is None else str(resumed)
 
 
 def choices_of_run(overrides: Sequence[Override]) -> list[str]:
@@ -176,9 +178,19 @@ def choices_of_run(overrides: Sequence[Override]) -> list[str]:
         raise _another_model("model", path)
     added = [f"{group}={choice}" for group, choice in before.items() if group not in given]
     if "resume" in given:
+        _refuse_to_resume(Folder(path))
         typed = str(given["resume"].input_line).partition("=")[2]
         added += [f"hydra.run.dir={typed}", "hydra.output_subdir=null"]
     return added
+
+
+def _refuse_to_resume(run: Folder) -> None:
+    task = run.run().get("task", "fit")
+    if task != "fit":
+        raise RecexpError(
+            f"{run.path} was left by task={task}, and only a task=fit can be continued. Type task={task} … again: "
+            "what it had begun changed nothing."
+        )
 
 
 def _choices(run: Folder) -> dict[str, str]:
@@ -220,6 +232,8 @@ def complete(config: DictConfig) -> None:
         for key, value in given.items():
             if key not in SAVED:
                 OmegaConf.update(config, key, value, force_add=True)
+        if not config.get("resume"):
+            config["run"] = path  # the version of this moment, whatever is published meanwhile
     _refuse_removed_secrets(OmegaConf.masked_copy(config, kept), run)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recexp.errors import RecexpError
+from recexp.errors import RecexpError, nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 IDS = ("user", "trained", "item")
 """Columns of `ids.parquet`."""
+
+VERSIONS, CURRENT, NEWS = "versions", "current", "new.parquet"
+"""Inside a run that was updated: the folder of its versions, the pointer to the one in use; a version's own events."""
 
 SECRET = re.compile(
     r"password|passwd|secret|credential|(access|api|private)_?key|(^|_)(auth|api|access|bearer)_?token$", re.IGNORECASE
@@ -77,6 +81,14 @@ class Folder:
             raise RecexpError(f"{path} cannot be read as plain yaml: {str(error).splitlines()[0]}") from error
         if not isinstance(config, DictConfig):
             raise RecexpError(f"{path} is empty or no mapping; expected the config that a run wrote.")
+        return self._with_own_news(config)
+
+    def _with_own_news(self, config: DictConfig) -> DictConfig:
+        """A version's config names the events beside it; wherever the folder lies now, they lie there too."""
+        data = config.get("data")
+        new = data.get("new") if isinstance(data, Mapping) else None
+        if isinstance(new, Mapping) and new.get("path") == NEWS and (self.path / NEWS).exists():
+            config.data.new.path = str(self.path / NEWS)
         return config
 
     def update_run(self, **facts: Any) -> None:
@@ -86,6 +98,18 @@ class Folder:
     def update_metrics(self, metrics: Mapping[str, float]) -> None:
         """Add metrics to `metrics.json`."""
         self._write_json("metrics.json", {**self.metrics(), **metrics})
+
+    def write_drift(self, report: Mapping[str, Any]) -> None:
+        """Write `drift.json`."""
+        self._write_json("drift.json", report)
+
+    def publish(self) -> None:
+        """Make this finished version the one in use; until all of it is on disk, the one before is."""
+        for path in (*self.path.rglob("*"), self.path, self.path.parent):
+            _sync(path)
+        run = Folder(home(self.path))
+        run._write(CURRENT, f"{self.path.name}\n".encode())
+        _sync(run.path)
 
     def forget_secrets(self, config: Mapping[str, Any]) -> None:
         """Take the secrets of the config out of what Hydra wrote beside it."""
@@ -160,6 +184,64 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         _beside(target).replace(target)
+
+
+def home(path: Path | str) -> Path:
+    """The run that a version belongs to; any other folder is its own."""
+    path = Path(path)
+    whole = path.absolute()
+    if whole.parent.name != VERSIONS:
+        return path
+    return path.parent.parent if len(path.parts) > 2 else whole.parent.parent
+
+
+def in_use(path: Path | str) -> Path:
+    """The version that the pointer of an updated run names; any other folder is meant itself.
+
+    Raises:
+        RecexpError: the pointer names no version.
+    """
+    path = Path(path)
+    pointer = path / CURRENT
+    if not pointer.is_file():
+        return path
+    name = pointer.read_text(errors="replace").strip()
+    there = sorted(version.name for version in (path / VERSIONS).glob("*") if version.is_dir())
+    if name not in there:
+        raise RecexpError(
+            f"{pointer} names the version {name[:80]!r}, and there is none of this name; there are: "
+            f"{', '.join(nearest(name, there)[:4]) or 'none'}. Write one of them into it, or remove it to go back to "
+            "the run as it was fitted."
+        )
+    return path / VERSIONS / name
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep others from updating a run meanwhile; ends with the process, however that ends.
+
+    Raises:
+        RecexpError: another process is at it.
+    """
+    import fcntl
+
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecexpError(f"another update of {path} is under way; type the same again when it is done.") from error
+        yield
+    finally:
+        os.close(lock)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _beside(target: Path) -> Path:

@@ -67,7 +67,7 @@ def assemble(
         label=ones if label is None else _array(events, label, np.float32),
     )
     part = _array(events, "part", np.int8) if "part" in events.columns else None
-    sha256 = _digest(interactions, users, items, part, negatives)
+    sha256 = digest(interactions, users, items, part, negatives)
     return Dataset(name, interactions, users, items, part, negatives, sha256, timed)
 
 
@@ -117,13 +117,14 @@ def ids(values: pl.Series) -> pl.Series:
     return numbers if (numbers.cast(pl.String) == texts).fill_null(value=False).all() else texts
 
 
-def _digest(
+def digest(
     interactions: Interactions,
     users: pl.DataFrame,
     items: pl.DataFrame,
     part: np.ndarray | None,
     negatives: np.ndarray | None,
 ) -> str:
+    """SHA-256 of prepared content."""
     sha256 = hashlib.sha256()
     for block in _blocks(interactions, users, items, part, negatives):
         sha256.update(f"{len(block)}\n".encode())

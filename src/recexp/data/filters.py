@@ -53,10 +53,11 @@ class Filters:
             RecexpError: a filter needs times or ratings, and there are none.
         """
         by = ["user", "time"] if "time" in events.columns else ["user"]
-        events = self._decayed(self._rated(events)).sort(by, maintain_order=True)
-        return self._core(self._distinct(events))
+        events = self._decayed(self.rated(events)).sort(by, maintain_order=True)
+        return self._core(self.distinct(events))
 
-    def _rated(self, events: pl.DataFrame) -> pl.DataFrame:
+    def rated(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Those rated high enough."""
         if self.min_rating is None:
             return events
         rating = next((column for column in ("rating", "label") if column in events.columns), None)
@@ -83,7 +84,8 @@ class Filters:
             log.warning(message, self.half_life, 100 * lost.sum() / len(lost))
         return decayed
 
-    def _distinct(self, events: pl.DataFrame) -> pl.DataFrame:
+    def distinct(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Of each pair of user and item, what `duplicates` says; they are in order of user and time."""
         if self.duplicates == KEEP:
             return events
         if self.duplicates == SUM:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,17 +65,37 @@ class Table:
         columns = {role: getattr(self, role) for role in ("user", "item", "time", "weight", "rating", "label")}
         return {role: column for role, column in columns.items() if column is not None}
 
-    def _prepare(self, file: RawFile) -> Dataset:
+    def columns(self) -> list[str]:
+        """The names of all columns of the file."""
+        file = find(self.path)
+        with _explaining(file):
+            return _opened(file).collect_schema().names()
+
+    def rows(self) -> pl.DataFrame:
+        """A column per role, nothing filtered, in the order of the file."""
+        return self._checked(find(self.path))[0]
+
+    def events(self) -> pl.DataFrame:
+        """A column per role, nothing filtered, in order of time."""
+        return self._in_order(find(self.path))
+
+    def _checked(self, file: RawFile) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Typed, and as they were read."""
         roles = self._roles()
         raw = _read(file, roles)
         events = raw.with_columns(_typed(role, raw[role]) for role in roles)
         _check(file, raw, events, roles)
         if "time" in roles:
-            times = moments(raw["time"])
-            _check_days(file, roles["time"], times)
-            events = events.sort(times, maintain_order=True)
+            _check_days(file, roles["time"], moments(raw["time"]))
+        return events, raw
+
+    def _in_order(self, file: RawFile) -> pl.DataFrame:
+        events, raw = self._checked(file)
+        return events if self.time is None else events.sort(moments(raw["time"]), maintain_order=True)
+
+    def _prepare(self, file: RawFile) -> Dataset:
         name = Path(self.path.removesuffix(".gz")).stem
-        return prepare(name, events, None if self.label is None else "label", self.filters)
+        return prepare(name, self._in_order(file), None if self.label is None else "label", self.filters)
 
 
 def _typed(role: str, values: pl.Series) -> pl.Series:
@@ -132,19 +154,27 @@ def _kind(file: RawFile) -> str:
 
 def _read(file: RawFile, roles: dict[str, str]) -> pl.DataFrame:
     """A column per role; those of csv and tsv as text."""
+    with _explaining(file):
+        table = _opened(file)
+        _check_columns(file, table.collect_schema(), roles)
+        return table.select(pl.col(column).alias(role) for role, column in roles.items()).collect()
+
+
+def _opened(file: RawFile) -> pl.LazyFrame:
     kind = _kind(file)
     if kind not in (*SEPARATORS, *JSON_LINES, PARQUET):
         allowed = ", ".join(nearest(kind, [*SEPARATORS, *JSON_LINES, PARQUET]))
-        raise RecexpError(
-            f"data.path={file.name}: the ending {kind!r} is unknown; allowed: {allowed}, each also with .gz."
-        )
+        raise RecexpError(f"{file.name}: the ending {kind!r} is unknown; allowed: {allowed}, each also with .gz.")
+    return _scan_parquet(file) if kind == PARQUET else _read_text(file)
+
+
+@contextmanager
+def _explaining(file: RawFile) -> Iterator[None]:
     try:
-        table = _scan_parquet(file) if kind == PARQUET else _read_text(file)
-        _check_columns(file, table.collect_schema(), roles)
-        return table.select(pl.col(column).alias(role) for role, column in roles.items()).collect()
+        yield
     except (PolarsError, OSError) as error:
         _explain(file)
-        raise RecexpError(f"{file.name} cannot be read as {kind[1:]}: {str(error).splitlines()[0]}") from error
+        raise RecexpError(f"{file.name} cannot be read as {_kind(file)[1:]}: {str(error).splitlines()[0]}") from error
 
 
 def _scan_parquet(file: RawFile) -> pl.LazyFrame:

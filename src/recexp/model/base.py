@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,26 @@ class Solvable(Protocol):
 
     def solve(self, block: Tensor) -> None:
         """Solve one block."""
+
+
+@runtime_checkable
+class Growable(Protocol):
+    """A model that a fit can continue after there are new users and items."""
+
+    def grow(self, num_users: int, num_items: int) -> None:
+        """Make room for new users and items behind those of before, which keep their rows."""
+
+
+@runtime_checkable
+class Updatable(Growable, Protocol):
+    """A model that takes new events in row by row, without another fit."""
+
+    def partial_fit(self, interactions: Interactions, users: Sequence[int], items: Sequence[int]) -> None:
+        """Solve the rows of these users with all items held fixed, then those of these items.
+
+        Args:
+            interactions: all that is known of them.
+        """
 
 
 def product(query_QD: Tensor, items_CD: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from recexp.errors import RecexpError
 from recexp.eval.protocol import Result
 from recexp.fit.base import Evaluated
 from recexp.task import show
@@ -21,6 +22,7 @@ def evaluate(config: DictConfig, job: Job) -> None:
     with show.waiting("reading the run and its data"):
         model = run.served  # a run that cannot be loaded is refused before anything is written
         identity, experiment = run.experiment.identity(), run.tested
+        refuse_what_it_learned(run, identity["data"])
     trainer, loggers = experiment.trainer(), experiment.loggers(job.folder.path)
     job.rank = trainer.global_rank
     job.begin(config, parent=run.facts.get("id"), **identity)
@@ -36,6 +38,16 @@ def evaluate(config: DictConfig, job: Job) -> None:
         experiment.trainer().test(module, datamodule=experiment.data, verbose=False)
     if job.leads:
         conclude(run, module, job)
+
+
+def refuse_what_it_learned(run: Run, data: str) -> None:
+    """Raises: RecexpError where an updated version would be tested on events that it learned from."""
+    if "learned_from" in run.facts and data == run.facts["data"]:
+        raise RecexpError(
+            f"{run.path} learned from {run.facts['learned_from']} in its data, the test part too: tested on that, it "
+            "would look better than it is. How it did on the newest events is in its drift.json; to test it, give "
+            "later ones: data=table data.path=FILE."
+        )
 
 
 def conclude(run: Run, module: Evaluated, job: Job) -> None:

@@ -101,8 +101,8 @@ class Job:
             _log_outcome(logger, self.folder.run(), self.folder.metrics())
 
     def fail(self, error: BaseException) -> None:
-        """Say in the folder why there are no results."""
-        if self.begun and self.leads:
+        """Say in the folder why there are no results; results that stand there stay."""
+        if self.begun and self.leads and self.folder.run().get("status") != "finished":
             self.folder.update_run(status="failed", reason=_reason(error), finished=_now())
 
     def close(self, exit_code: int) -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from omegaconf import DictConfig
@@ -16,10 +17,10 @@ from recexp.checks import trusted
 from recexp.data.aligned import Aligned, numbers
 from recexp.errors import RecexpError, nearest
 from recexp.model.base import Recommender
-from recexp.store import Folder
+from recexp.store import Folder, in_use
 from recexp.task import show
 from recexp.task.assemble import Experiment, make, new_model
-from recexp.task.served import Served, best
+from recexp.task.served import Served, best, place
 from recexp.types import PAD, Log, Query
 
 
@@ -27,12 +28,12 @@ class Run:
     """A run folder: its config, its metrics, its model.
 
     Args:
-        path: the folder that a run printed as its last line.
+        path: the folder that a run printed as its last line; of an updated run, the version in use is meant.
         config: the run's own unless something was changed on top of it.
     """
 
     def __init__(self, path: Path | str, config: DictConfig | None = None) -> None:
-        self.folder = Folder(path)
+        self.folder = Folder(in_use(path))
         self.config = trusted(self.folder.config()) if config is None else config
 
     def __repr__(self) -> str:
@@ -55,7 +56,7 @@ class Run:
 
     @cached_property
     def _ids(self) -> tuple[pl.Series, pl.Series, pl.Series]:
-        if "parent" in self.facts:
+        if "parent" in self.facts and not (self.path / "ids.parquet").exists():
             raise RecexpError(
                 f"{self.path} holds what task={self.facts.get('task')} found of another run, and no model. "
                 f"Type run={self.folder.config().get('run')}."
@@ -72,6 +73,11 @@ class Run:
         """Raw item ids; the row is the dense id."""
         return self._ids[2]
 
+    @property
+    def trained(self) -> np.ndarray:
+        """Whether training saw the user, [U] bool."""
+        return np.array(self._ids[1])
+
     @cached_property
     def model(self) -> Recommender:
         """The fitted model, ready to score dense ids."""
@@ -82,9 +88,7 @@ class Run:
     @cached_property
     def served(self) -> Served:
         """The fitted model, ready to score anybody, on the device of the config where there is one."""
-        accelerated = torch.cuda.is_available() and self.config.trainer.accelerator != "cpu"
-        trained = torch.from_numpy(self._ids[1].to_numpy())
-        return Served(self.model, trained).to("cuda" if accelerated else "cpu")
+        return Served(self.model, torch.from_numpy(self.trained)).to(place(self.config))
 
     @cached_property
     def _source(self) -> Aligned:
@@ -117,7 +121,7 @@ class Run:
         Raises:
             RecexpError: a user is unknown, or there are fewer than k items.
         """
-        self._refuse_unless_listable(k)
+        self.refuse_unless_listable(k)
         dataset = self.experiment.data.dataset
         raw = dataset.users["user"]
         dense = torch.arange(len(raw)) if users is None else _dense(users, raw, "user")
@@ -136,13 +140,14 @@ class Run:
         Raises:
             RecexpError: an item is unknown, or there are fewer than k items.
         """
-        self._refuse_unless_listable(k)
+        self.refuse_unless_listable(k)
         dense = _dense([item for history in histories for item in history], self.items, "item").tolist()
         places = iter(dense)
         query = Query.from_histories([[next(places) for _ in history] for history in histories])
         return self._best(query, pl.Series("user", range(len(histories)), pl.Int64), k)
 
-    def _refuse_unless_listable(self, k: int) -> None:
+    def refuse_unless_listable(self, k: int) -> None:
+        """Raises: RecexpError where there are fewer than k items."""
         if not 1 <= k <= len(self.items):
             raise RecexpError(f"k={k}: there are {len(self.items)} items; k is from 1 to {len(self.items)}.")
 

@@ -6,11 +6,17 @@ from dataclasses import replace
 
 import polars as pl
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
 from recexp.eval.rank import hide_seen, top_items
 from recexp.model.base import Recommender
 from recexp.types import PAD, Query
+
+
+def place(config: DictConfig) -> str:
+    """The device of the config where there is one."""
+    return "cuda" if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else "cpu"
 
 
 class Served(Recommender):

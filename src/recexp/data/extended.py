@@ -1,0 +1,104 @@
+"""A source and what happened since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from recexp.data.aligned import numbers
+from recexp.data.base import digest
+from recexp.data.filters import Filters
+from recexp.data.module import Source
+from recexp.data.table import Table
+from recexp.errors import RecexpError
+from recexp.types import PAD, Dataset, Interactions
+
+TRAIN = 0
+"""Of `split=given`: the part of whatever came later."""
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A source with newer events: dense ids of before stay, new users and items follow in order of appearance.
+
+    Of a pair's several events, old and new, `new.filters.duplicates` keeps what it would have kept had all come at
+    once. Nothing else is filtered again: a k-core stays what it was, and old weights decay no further.
+
+    Args:
+        source: the data before. new: events since, in the order in which they became known.
+    """
+
+    source: Source
+    new: Table
+
+    def load(self) -> Dataset:
+        """Read both."""
+        return self.extend(self.source.load(), self.new.rows())[0]
+
+    def extend(self, dataset: Dataset, rows: pl.DataFrame) -> tuple[Dataset, np.ndarray]:
+        """The dataset with more events, and which of these each event is, PAD for those of before, [N] int64.
+
+        Raises:
+            RecexpError: the dataset has times, and the events have not.
+        """
+        if dataset.timed and "time" not in rows.columns:
+            raise RecexpError(f"{self.new.path}: the events of {dataset.name} have times; new ones need them too.")
+        users, items = _behind(dataset.users, rows["user"]), _behind(dataset.items, rows["item"])
+        more = _numbered(rows, users, items) if dataset.timed else _placed(_numbered(rows, users, items), dataset)
+        return _joined(dataset, more, users, items, self.new.filters)
+
+
+def _behind(table: pl.DataFrame, raw: pl.Series) -> pl.DataFrame:
+    """The table with a row for each id that it has not."""
+    known = table.to_series(0)
+    new = raw.filter(pl.Series(numbers(raw, known) == PAD)).unique(maintain_order=True)
+    kind = known.dtype if known.dtype == new.dtype else pl.String
+    own, more = table.with_columns(known.cast(kind)), new.cast(kind).alias(known.name).to_frame()
+    return pl.concat([own, more], how="diagonal")
+
+
+def _numbered(rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """The events in dense ids, `row` telling which one each is."""
+    ones = np.ones(rows.height, np.float32)
+    return pl.DataFrame(
+        {
+            "user": numbers(rows["user"], users["user"]).astype(np.int32),
+            "item": numbers(rows["item"], items["item"]).astype(np.int32),
+            "time": rows["time"] if "time" in rows.columns else np.zeros(rows.height, np.int64),
+            "weight": rows["weight"] if "weight" in rows.columns else ones,
+            "label": rows["label"] if "label" in rows.columns else ones,
+            "row": np.arange(rows.height),
+        }
+    )
+
+
+def _placed(more: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+    """Data without times count places within a user: those of new events go on."""
+    count = np.bincount(dataset.interactions.user, minlength=dataset.num_users)
+    known = pl.DataFrame({"user": np.arange(len(count), dtype=np.int32), "known": count})
+    place = pl.int_range(pl.len(), dtype=pl.Int64).over("user") + pl.col("known").fill_null(0)
+    return more.join(known, on="user", how="left", maintain_order="left").with_columns(time=place).drop("known")
+
+
+def _joined(
+    dataset: Dataset, more: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, filters: Filters
+) -> tuple[Dataset, np.ndarray]:
+    before = pl.DataFrame({**vars(dataset.interactions), "row": np.full(len(dataset.interactions), PAD)})
+    if dataset.part is not None:
+        before, more = before.with_columns(part=pl.Series(dataset.part)), more.with_columns(part=pl.lit(TRAIN, pl.Int8))
+    events = pl.concat([before, more]).sort(["user", "time"], maintain_order=True)
+    events = filters.distinct(events)
+    interactions = Interactions(*(np.array(events[name]) for name in vars(dataset.interactions)))
+    part = None if dataset.part is None else np.array(events["part"])
+    negatives = None if dataset.negatives is None else _longer(dataset.negatives, users.height)
+    sha256 = digest(interactions, users, items, part, negatives)
+    whole = replace(
+        dataset, interactions=interactions, users=users, items=items, part=part, negatives=negatives, sha256=sha256
+    )
+    return whole, np.array(events["row"])
+
+
+def _longer(negatives: np.ndarray, num_users: int) -> np.ndarray:
+    return np.pad(negatives, ((0, num_users - len(negatives)), (0, 0)), constant_values=PAD)

@@ -1,0 +1,152 @@
+"""New events for a run: read, joined to what it knew, and kept for the version that learns them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+from omegaconf import DictConfig, OmegaConf
+
+from recexp.errors import RecexpError, nearest
+from recexp.store import NEWS
+from recexp.task.assemble import make
+from recexp.task.run import Run
+from recexp.types import Dataset
+
+TABLE, FILTERS = "recexp.data.table.Table", "recexp.data.filters.Filters"
+EXTENDED = "recexp.data.extended.Extended"
+ROLES = ("user", "item", "time", "weight", "rating", "label")
+
+
+@dataclass(frozen=True)
+class News:
+    """What is known now.
+
+    Attributes:
+        data: the config of it all.
+        events: all since the run was fitted, raw ids, in the order in which they became known.
+        dataset: all events under the run's dense ids, new users and items behind.
+        fresh: which of the dataset's events are new to the run, [N] bool.
+    """
+
+    data: dict[str, Any]
+    events: pl.DataFrame
+    dataset: Dataset
+    fresh: np.ndarray
+
+    def without(self, held: np.ndarray) -> News:
+        """The same but for some events, [N] bool."""
+        dataset = replace(self.dataset, interactions=self.dataset.interactions[~held])
+        return replace(self, dataset=dataset, fresh=self.fresh[~held])
+
+    def touched(self, side: str) -> np.ndarray:
+        """Dense ids of the users (items) with new events, ascending."""
+        return np.unique(getattr(self.dataset.interactions, side)[self.fresh])
+
+
+def read(config: DictConfig, run: Run) -> News:
+    """Read `new`, and join it to what the run knew.
+
+    Raises:
+        RecexpError: the file is not as it should be, holds nothing new, or the run's data is not what it was.
+    """
+    saved = OmegaConf.to_container(run.config.data, resolve=True)
+    assert isinstance(saved, dict)
+    updated = saved["_target_"] == EXTENDED
+    source = cast(dict[str, Any], saved["source"] if updated else saved)
+    base: Dataset = _made(source).load()
+    events = _given(config, source, base)
+    columns = {name: name for name in events.columns}
+    data = {"_target_": EXTENDED, "source": source, "new": _table(NEWS, columns, source)}
+    extended = _made(data)
+    earlier = [_made(saved["new"]).rows()] if updated else []
+    _refuse_other_data(run, extended.extend(base, earlier[0])[0] if updated else base)
+    whole = _stacked([*earlier, events])
+    dataset, row_N = extended.extend(base, whole)
+    fresh = row_N >= whole.height - events.height
+    if not fresh.any():
+        raise RecexpError(
+            f"new={config.new}: {run.path} knows all of its {events.height:,} events already, and "
+            f"data.filters.duplicates={_filters(source)['duplicates']}. Type new=FILE, one with newer events."
+        )
+    return News(data, whole, dataset, fresh)
+
+
+def _made(node: Mapping[str, Any]) -> Any:
+    return make(OmegaConf.create(dict(node)))
+
+
+def _filters(source: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run's data does to single events and pairs; users and items it has chosen already."""
+    own = source.get("filters") or {"min_rating": None, "duplicates": "keep"}
+    kept = {name: own[name] for name in ("min_rating", "duplicates")}
+    return {"_target_": FILTERS, **kept, "half_life": None, "min_user": 0, "min_item": 0}
+
+
+def _table(path: str, columns: Mapping[str, str | None], source: Mapping[str, Any]) -> dict[str, Any]:
+    roles = {role: columns.get(role) for role in ROLES}
+    return {"_target_": TABLE, "path": path, **roles, "filters": _filters(source)}
+
+
+def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> pl.DataFrame:
+    """The events of `new` that count, in order of time: user, item, weight, and time and label where the data has them.
+
+    Raises:
+        RecexpError: there is no such file or column, or no event in it that counts.
+    """
+    found = _made(_table(config.new, {"user": "user", "item": "item"}, source)).columns()
+    columns = _columns(config, source, base.timed, found)
+    table = _made(_table(config.new, columns, source))
+    events: pl.DataFrame = table.filters.rated(table.events())
+    if events.is_empty():
+        raise RecexpError(f"new={config.new}: there are no events in it (data.filters.min_rating was applied).")
+    if "weight" not in events.columns:
+        events = events.with_columns(weight=pl.lit(1.0, pl.Float32))
+    kept = ["user", "item", *(["time"] if base.timed else []), "weight", *(["label"] if columns["label"] else [])]
+    return events.select(kept)
+
+
+def _columns(config: DictConfig, source: Mapping[str, Any], timed: bool, found: Sequence[str]) -> dict[str, str | None]:
+    """Which column of the new events is what."""
+    own_table = source["_target_"] == TABLE
+    names = {role: source.get(role) for role in ROLES} if own_table else {}
+    usual = {role: role for role in ("user", "item", "time", "weight") if role in ("user", "item") or role in found}
+    columns: dict[str, str | None] = names if own_table else {**usual, "label": source.get("label")}
+    if _filters(source)["min_rating"] is None:
+        columns = {**columns, "rating": None}
+    elif not (columns.get("rating") or columns.get("label")):
+        columns = {**columns, "rating": "rating"}
+    columns = {role: config.columns.get(role) or columns.get(role) for role in ROLES}
+    if timed and columns["time"] is None:
+        columns["time"] = "time"
+    for role, column in columns.items():
+        _refuse_unless_among(found, role, column, config.new)
+    return columns
+
+
+def _refuse_unless_among(found: Sequence[str], role: str, column: str | None, path: str) -> None:
+    if column is not None and column not in found:
+        like = nearest(str(column), found)
+        raise RecexpError(
+            f"{path} has no column {column!r} (columns.{role}={column}); it has: {', '.join(like)}. "
+            f"Type columns.{role}={like[0]}, or another one."
+        )
+
+
+def _stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The events of all parts, one below the other; ids as text where some are."""
+    kinds = {side: {part[side].dtype for part in parts} for side in ("user", "item")}
+    texts = [pl.col(side).cast(pl.String) for side in kinds if len(kinds[side]) > 1]
+    return pl.concat([part.with_columns(texts) for part in parts])
+
+
+def _refuse_other_data(run: Run, dataset: Dataset) -> None:
+    if dataset.sha256 != run.facts.get("data"):
+        raise RecexpError(
+            f"the data of {run.path} is not what it was when the model was fitted (its hash is {dataset.sha256[:12]}…, "
+            f"not {str(run.facts.get('data'))[:12]}…); an update goes on from that. Put the file back as it was, "
+            "or train a new run."
+        )

@@ -1,0 +1,459 @@
+"""Updates: each way gives the factors it promises, a version is whole or not in use, and the report does not flatter."""
+
+from __future__ import annotations
+
+import copy
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import recexp
+from recexp import store
+from recexp.checks import MODES
+from recexp.model.wals import WALS
+from recexp.store import Folder, home, in_use
+from recexp.task import drift, ways
+from recexp.task.assemble import new_model
+from recexp.task.news import News
+from recexp.task.run import Run
+from recexp.types import Dataset, Interactions
+
+TINY = ["data.num_users=60", "data.num_items=40", "data.num_events=12", "eval.k=[5]"]
+SMALL = ["trainer=cpu", "logger=none", "trainer.enable_progress_bar=false"]
+WALS_RUN = ["model=wals", "model.embedding_dim=8", "model.num_epochs=4"]
+LATER = 2_000_000_000
+UPDATE = ["task=update", "run=run", "k=5"]
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of WALS."""
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("RECEXP_CACHE", str(folder / "cache"))
+        recexp.run(*SMALL, *TINY, *WALS_RUN, "hydra.run.dir=run")
+    return folder / "run"
+
+
+def unmet(run: Run, user: int, count: int) -> list[int]:
+    """Items that a user has not met."""
+    events = run.experiment.data.dataset.interactions
+    return np.setdiff1d(np.arange(len(run.items)), events.item[events.user == user])[:count].tolist()
+
+
+@pytest.fixture
+def base(fitted: Path) -> Run:
+    """The run as `run/`, and new.csv: two old users with old items, a new user, a new item."""
+    shutil.copytree(fitted, "run")
+    run = recexp.load_run("run")
+    assert run.model is run.model, "loaded now, while it is the version in use"
+    rows = [(3, item) for item in unmet(run, 3, 3)] + [(4, item) for item in unmet(run, 4, 2)]
+    rows += [(900, item) for item in (5, 6, 7, 8)] + [(4, 500), (900, 500)]
+    write("new.csv", rows)
+    return run
+
+
+def write(name: str, rows: list[tuple[int, int]], first: int = LATER) -> None:
+    lines = [f"{user},{item},{first + place}" for place, (user, item) in enumerate(rows)]
+    Path(name).write_text("\n".join(["user,item,time", *lines]))
+
+
+def union(run: Run) -> Dataset:
+    """All that a version knows."""
+    return run.experiment.data.dataset
+
+
+def factors(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    weights = run.folder.weights()
+    return weights["user_factors"], weights["item_factors"]
+
+
+def grown(base: Run, dataset: Dataset) -> WALS:
+    model = copy.deepcopy(base.model)
+    assert isinstance(model, WALS)
+    model.grow(dataset.num_users, dataset.num_items)
+    return model
+
+
+def swept(model: WALS, events: Interactions, epochs: int) -> WALS:
+    model.prepare(events)
+    with torch.no_grad():
+        for epoch in range(epochs):
+            for block in model.steps(epoch):
+                model.solve(block)
+    return model
+
+
+def same(run: Run, model: WALS) -> None:
+    for found, expected in zip(factors(run), (model.user_factors, model.item_factors), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_user_folded_in_gets_the_row_of_a_whole_sweep_and_others_stay_bit_by_bit(base: Run) -> None:
+    version = recexp.run(*UPDATE, "new=new.csv")
+    dataset = union(version)
+    assert version.users.to_list() == [*range(60), 900]
+    assert version.items.to_list() == [*range(40), 500]
+    whole = grown(base, dataset)
+    whole.partial_fit(dataset.interactions, users=range(61), items=[])
+    users, items = factors(version)
+    for row in (3, 4, 60):
+        torch.testing.assert_close(users[row], whole.user_factors[row], rtol=1e-4, atol=1e-5)
+    untouched = [row for row in range(60) if row not in (3, 4)]
+    assert torch.equal(users[untouched], factors(base)[0][untouched])
+    assert not torch.equal(users[3], factors(base)[0][3])
+    whole.user_factors[untouched] = factors(base)[0][untouched]
+    whole.partial_fit(dataset.interactions, users=[], items=range(41))
+    torch.testing.assert_close(items[40], whole.item_factors[40], rtol=1e-4, atol=1e-5)
+    assert items[40].any()
+
+
+def test_refresh_goes_on_where_the_fit_was(base: Run) -> None:
+    version = recexp.run(*UPDATE, "new=new.csv", "mode=refresh", "epochs=3")
+    dataset = union(version)
+    same(version, swept(grown(base, dataset), dataset.interactions, epochs=3))
+    assert not (version.path / "checkpoints").exists()
+
+
+def test_refit_is_a_fit_on_everything(base: Run) -> None:
+    version = recexp.run(*UPDATE, "new=new.csv", "mode=refit")
+    dataset = union(version)
+    assert len(dataset.interactions) == len(union(base).interactions) + 11
+    model = new_model(base.config, 61, 41)
+    assert isinstance(model, WALS)
+    best = torch.load(base.folder.checkpoints / "best.ckpt", weights_only=True)["epoch"] + 1
+    same(version, swept(model, dataset.interactions, epochs=best))
+    assert version.facts["epochs"] == best
+    again = recexp.run("task=update", "run=run", "new=new2.csv", "mode=refit", "k=5") if later() else None
+    assert again is not None
+    assert again.facts["epochs"] == best
+
+
+def later() -> bool:
+    """new2.csv: another item for the user of new.csv, another user, a known event."""
+    write("new2.csv", [(900, 9), (901, 500), (900, 5)], first=LATER + 100)
+    return True
+
+
+def test_any_model_can_be_refitted(run: Callable[..., Run]) -> None:
+    done = run(*TINY, "model=mf", "trainer.max_epochs=3", "hydra.run.dir=run")
+    write("new.csv", [(900, 5), (900, 6), (900, 500)])
+    with pytest.raises(recexp.RecexpError, match=r"mode=refresh: MF cannot take in new rows.* Type mode=refit\."):
+        recexp.run(*UPDATE, "new=new.csv", "mode=refresh")
+    version = recexp.run(*UPDATE, "new=new.csv", "mode=refit")
+    assert version.recommend([900], k=5).height == 5
+    assert version.facts["epochs"] == 1 + int(
+        torch.load(done.folder.checkpoints / "best.ckpt", weights_only=True)["epoch"]
+    )
+
+
+def test_recommending_knows_the_new_and_leaves_out_what_they_met(base: Run) -> None:
+    recexp.run(*UPDATE, "new=new.csv")
+    found = recexp.run("task=recommend", "run=run", "users=[3,900]", "k=20")
+    lists = pl.read_parquet(found.path / "recommendations.parquet")
+    met = {user: set(pl.read_csv("new.csv").filter(user=user)["item"]) for user in (3, 900)}
+    for user, items in met.items():
+        own = set(lists.filter(user=user)["item"])
+        assert len(own) == 20 - (0 if user == 900 else max(0, 20 - len(own)))
+        assert not own & items
+    assert 500 in set(recexp.load_run("run").recommend([5], k=41)["item"])
+    assert found.config.run == str(in_use("run"))
+
+
+def test_later_updates_go_on_from_the_version_in_use(base: Run) -> None:
+    first = recexp.run(*UPDATE, "new=new.csv")
+    assert later()
+    second = recexp.run(*UPDATE, "new=new2.csv")
+    assert second.facts["parent"] == first.facts["id"]
+    assert second.users.to_list() == [*first.users, 901]
+    assert (second.path / "drift.json").exists()
+    assert second._source.notes == [], "the dense ids are those of its data"
+    assert union(second).sha256 == second.facts["data"] != first.facts["data"]
+    assert len(union(second).interactions) == len(union(first).interactions) + 2
+    shutil.rmtree(first.path)
+    assert recexp.load_run("run").recommend([900], k=5).height == 5, "it needs no other version"
+    with pytest.raises(recexp.RecexpError, match="knows all of its 3 events already"):
+        recexp.run(*UPDATE, "new=new2.csv")
+
+
+def test_the_pointer_is_followed_and_a_version_is_taken_as_it_is(base: Run) -> None:
+    first = recexp.run(*UPDATE, "new=new.csv")
+    assert later()
+    second = recexp.run(*UPDATE, "new=new2.csv", "mode=refresh")
+    assert recexp.load_run("run").path.name == second.path.name == Path("run/current").read_text().strip()
+    assert recexp.load_run(first.path).users.to_list() == first.users.to_list()
+    assert home(first.path) == home(second.path) == Path("run").absolute()
+    with pytest.raises(recexp.RecexpError, match="is not the version in use"):
+        recexp.run("task=update", f"run=run/versions/{first.path.name}", "new=new2.csv", "k=5")
+    Path("run/current").write_text(first.path.name)
+    assert recexp.load_run("run").path.name == first.path.name
+    Path("run/current").write_text("../../elsewhere")
+    with pytest.raises(recexp.RecexpError, match=r"there is none of this name; there are: "):
+        recexp.load_run("run")
+    Path("run/current").unlink()
+    assert recexp.load_run("run").path == Path("run")
+    shutil.move("run", "moved")
+    assert len(union(recexp.load_run(f"moved/versions/{second.path.name}")).users) == 62
+
+
+def test_a_version_is_not_tested_on_what_it_learned(base: Run) -> None:
+    recexp.run(*UPDATE, "new=new.csv")
+    with pytest.raises(recexp.RecexpError, match="learned from everything in its data"):
+        recexp.run("task=evaluate", "run=run")
+    rows = [(user, item) for user in range(20) for item in unmet(recexp.load_run("run"), user, 3)]
+    write("later.csv", rows)
+    found = recexp.run("task=evaluate", "run=run", "data=table", "data.path=later.csv", "data.time=time", "eval.k=[5]")
+    assert 0 <= found.metrics["test/hr@5"] <= 1
+
+
+@pytest.mark.parametrize("name", ["new.parquet", "new.tsv", "new.jsonl", "new.csv.gz"])
+def test_new_events_of_any_format_with_columns_of_other_names(
+    name: str, run: Callable[..., Run], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"uid": f"u{u}", "sku": f"s{s}", "w": 2.0, "t": t}
+        for u in range(20)
+        for t, s in enumerate(rng.permutation(15)[:6])
+    ]
+    pl.DataFrame(rows).write_csv("events.csv")
+    names = ["data.user=uid", "data.item=sku", "data.time=t", "data.weight=w"]
+    run("data=table", "data.path=events.csv", *names, *WALS_RUN, "eval.k=[5]", "hydra.run.dir=run")
+    new = pl.DataFrame({"uid": ["new", "new"], "sku": ["s1", "x"], "t": [100, 101], "w": [1.0, 5.0]})
+    {
+        "new.parquet": new.write_parquet,
+        "new.tsv": lambda path: new.write_csv(path, separator="\t"),
+        "new.jsonl": new.write_ndjson,
+        "new.csv.gz": lambda path: __import__("gzip").open(path, "wb").write(new.write_csv().encode()),
+    }[name](name)
+    version = recexp.run(*UPDATE, f"new={name}", "measure=false")
+    mine = union(version).interactions[union(version).interactions.user == 20]
+    assert version.users.to_list()[-1] == "new"
+    assert (mine.weight.tolist(), mine.time.tolist()) == ([1, 5], [100, 101])
+    renamed = new.rename({"sku": "thing"}).with_columns(t=pl.lit(200), thing=pl.Series(["s2", "s3"]))
+    renamed.write_csv("more.csv")
+    with pytest.raises(recexp.RecexpError, match=r"has no column 'sku' \(columns.item=sku\); it has: .*thing"):
+        recexp.run(*UPDATE, "new=more.csv")
+    more = recexp.run(*UPDATE, "new=more.csv", "columns.item=thing", "measure=false")
+    assert len(union(more).interactions) == len(union(version).interactions) + 2
+
+
+def test_ratings_too_low_do_not_count(run: Callable[..., Run]) -> None:
+    run(*TINY, *WALS_RUN, "data.label=rating", "data.filters.min_rating=3", "hydra.run.dir=run")
+    Path("new.csv").write_text(f"user,item,time,rating\n900,1,{LATER},5\n900,2,{LATER},1\n")
+    version = recexp.run(*UPDATE, "new=new.csv", "measure=false")
+    mine = union(version).interactions[union(version).interactions.user == len(version.users) - 1]
+    assert mine.label.tolist() == [5]
+
+
+def test_data_that_changed_since_is_refused(run: Callable[..., Run]) -> None:
+    rows = [(user, (user + step) % 9) for user in range(12) for step in range(5)]
+    write("t.csv", rows)
+    run("data=table", "data.path=t.csv", "data.time=time", *WALS_RUN, "eval.k=[5]", "hydra.run.dir=run")
+    write("t.csv", rows[:-1])
+    write("new.csv", [(99, 1)])
+    with pytest.raises(recexp.RecexpError, match="is not what it was when the model was fitted"):
+        recexp.run(*UPDATE, "new=new.csv")
+    assert not Path("run/versions").exists()
+
+
+# -- the report
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[News]]:
+    """What the model was updated with, each time."""
+    seen: list[News] = []
+    able, fold_in = ways.WAYS["fold_in"]
+
+    def recorded(update: ways.Update, news: News) -> Any:
+        seen.append(news)
+        return fold_in(update, news)
+
+    monkeypatch.setitem(ways.WAYS, "fold_in", (able, recorded))
+    yield seen
+
+
+def test_what_is_asked_for_was_not_learned(base: Run, asked: list[News]) -> None:
+    version = recexp.run(*UPDATE, "new=new.csv")
+    smaller, whole = asked
+    last = {3: unmet(base, 3, 3)[-1], 4: 40, 60: 40}
+    gone = {(u, i) for u, i in pairs(whole.dataset) if (u, i) not in set(pairs(smaller.dataset))}
+    assert gone == set(last.items())
+    assert whole.dataset.num_items == smaller.dataset.num_items == 41
+    report = version.folder._json("drift.json")
+    assert report["newest"]["users"] == 3
+    assert report["rows"] == {
+        "events": 11,
+        "users": 3,
+        "new_users": 1,
+        "items": len(whole.touched("item")),
+        "new_items": 1,
+    }
+    assert report["newest"]["before"]["hr@5"] <= 1 / 3, "nobody knew item 500"
+    assert version.metrics["newest/ndcg@5"] == report["newest"]["after"]["ndcg@5"]
+
+
+def pairs(dataset: Dataset) -> list[tuple[int, int]]:
+    return list(zip(dataset.interactions.user.tolist(), dataset.interactions.item.tolist(), strict=True))
+
+
+def test_the_metrics_of_before_are_those_of_the_version_in_use(base: Run) -> None:
+    """A single old user with two new events: their ranks, counted by hand."""
+    first, second = unmet(base, 7, 2)
+    write("new.csv", [(7, first), (7, second)])
+    events = union(base).interactions
+    version = recexp.run(*UPDATE, "new=new.csv", "mode=fold_in")
+    with torch.no_grad():
+        scores = base.model.user_factors[7] @ base.model.item_factors.T  # type: ignore[union-attr, operator]
+    seen = [*events.item[events.user == 7].tolist(), first]
+    scores[seen] = -torch.inf
+    rank = int((scores > scores[second]).sum())
+    assert version.metrics["newest/before/hr@5"] == float(rank < 5)
+    assert version.metrics["newest/before/ndcg@5"] == pytest.approx(1 / np.log2(2 + rank) if rank < 5 else 0)
+
+
+def test_changes_and_overlaps_are_shares(base: Run) -> None:
+    version = recexp.run(*UPDATE, "new=new.csv", "compare_refit=true", "sample=10")
+    report = version.folder._json("drift.json")
+    (old, _), (new, _) = factors(base), factors(version)
+    moved = ((new[:60] - old).norm(dim=1) / old.norm(dim=1)).numpy()
+    assert report["change"]["user_factors"]["mean"] == pytest.approx(moved.mean(), rel=1e-4)
+    assert report["change"]["user_factors"]["max"] == pytest.approx(moved.max(), rel=1e-4)
+    assert report["overlap"]["touched"]["users"] == 2
+    assert report["overlap"]["others"]["users"] == 10
+    assert 0 <= report["overlap"]["others"]["refit"] <= 1
+    one = pl.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 2]})
+    other = pl.DataFrame({"user": [1, 1, 2, 2], "item": [2, 1, 1, 5]})
+    assert drift.overlap(one, other) == 0.75
+    assert drift.overlap(one[:0], other) is None
+
+
+def test_a_model_that_stays_as_it_is_has_no_drift(base: Run) -> None:
+    assert drift.change((60, 40), base.model, base.model)["item_factors"] == {"mean": 0, "max": 0}
+
+
+# -- killed at any moment
+
+
+def whole(path: str) -> str:
+    """The name of the version in use, which can be loaded and asked."""
+    run = recexp.load_run(path)
+    assert run.facts["status"] == "finished"
+    run.model  # noqa: B018
+    assert run._source.load().sha256 == run.facts["data"]
+    assert run.recommend([3], k=5).height == 5
+    return run.path.name
+
+
+class PullThePlug(OSError):
+    pass
+
+
+def test_a_failure_at_any_write_leaves_the_version_before(base: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file comes into being by a rename, the pointer last: one after the other of them fails."""
+    recexp.run(*UPDATE, "new=new.csv", "measure=false")
+    before, replace, left = in_use("run"), Path.replace, [0]
+
+    def plugged(self: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] == 0:
+            raise PullThePlug
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", plugged)
+    assert later()
+    for failed in range(20):  # noqa: B007
+        left[0] = failed + 1
+        try:
+            recexp.run(*UPDATE, "new=new2.csv", "measure=false", "sample=1")
+        except PullThePlug:
+            assert in_use("run") == before
+            assert len(recexp.load_run("run").model.user_factors) == 61  # type: ignore[arg-type]
+        else:
+            break
+    assert failed == 9, "config, run, new, weights, ids, drift, metrics, run, current"
+    assert whole("run") != before.name
+
+
+def test_what_fails_after_the_switch_does_not_spoil_the_version(base: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise PullThePlug
+
+    monkeypatch.setattr(drift, "table", fail)
+    with pytest.raises(PullThePlug):
+        recexp.run(*UPDATE, "new=new.csv", "measure=false")
+    assert "fold_in" in whole("run")
+
+
+ZYGOTE = """
+import os, signal, sys, time
+import recexp, recexp.task.update, recexp.model.wals, recexp.data.extended, recexp.data.synthetic, recexp.data.table
+from recexp.__main__ import compose_and_run
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        compose_and_run(sys.argv[1:])
+        os._exit(0)
+    began = time.monotonic()
+    if float(line) > 0:
+        time.sleep(float(line))
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    print(status, time.monotonic() - began, flush=True)
+"""
+
+
+def test_killed_at_random_moments_the_version_before_is_whole_and_in_use(base: Run) -> None:
+    """A dozen times; the same command works again each time."""
+    before = whole("run")
+    words = [sys.executable, "-c", ZYGOTE, *UPDATE, "new=new.csv", "measure=false"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+
+        def update(killed_after: float) -> tuple[int, float]:
+            print(killed_after, file=process.stdin, flush=True)
+            assert process.stdout is not None
+            status, seconds = process.stdout.readline().split()
+            return int(status), float(seconds)
+
+        killed, moments = 0, random.Random(0)
+        _, seconds = update(0)
+        Path("run/current").unlink()
+        for _ in range(12):
+            status, _ = update(moments.uniform(0.3, 1.0) * seconds)
+            killed += status != 0
+            assert whole("run") == before if status else whole("run") != before
+            Path("run/current").unlink(missing_ok=True)
+        assert killed > 3
+        process.stdin.close()
+
+
+def test_two_updates_at_once_are_refused(base: Run) -> None:
+    with store.alone(Path("run")), pytest.raises(recexp.RecexpError, match="another update of run is under way"):
+        recexp.run(*UPDATE, "new=new.csv")
+    assert recexp.run(*UPDATE, "new=new.csv", "measure=false").facts["status"] == "finished"
+
+
+def test_every_mode_has_a_way() -> None:
+    assert tuple(ways.WAYS) == MODES
+
+
+def test_an_update_is_not_resumed(base: Run) -> None:
+    version = recexp.run(*UPDATE, "new=new.csv", "measure=false")
+    with pytest.raises(recexp.RecexpError, match="only a task=fit can be continued"):
+        recexp.run(f"resume={version.path}")
