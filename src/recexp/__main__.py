@@ -54,6 +54,7 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         folders.append(_execute(composed, arguments))
         running = False
 
+    before = config.current()
     try:
         asked = asked.adding(config.choices_of_run(desk.readable(asked.overrides)))
         with _as_hydra_expects(asked.arguments):
@@ -72,7 +73,7 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         if running:
             raise
         raise desk.explain(error, asked) from error
-    return folders
+    return [config.study_folder()] if config.current() is not before and config.in_study() else folders
 
 
 def _execute(composed: DictConfig, arguments: Sequence[str]) -> Path:
@@ -81,6 +82,8 @@ def _execute(composed: DictConfig, arguments: Sequence[str]) -> Path:
     try:
         return execute(composed, arguments)
     except RecexpError as error:
+        if config.in_study():
+            raise  # one trial has failed, no more
         config.take_back_grid()
         raise config.Refusal(error) from error
 

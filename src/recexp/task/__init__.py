@@ -14,8 +14,10 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recexp import checks
-from recexp.config import choices, complete
+from recexp.config import choices, complete, in_study
+from recexp.fit.prune import Prune
 from recexp.store import Folder
+from recexp.sweep.trial import current as current_trial
 from recexp.task.job import Job, running
 
 
@@ -28,12 +30,14 @@ def execute(composed: DictConfig, typed: Sequence[str]) -> Path:
     quiet()
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
+    folder, trial = Folder(hydra.runtime.output_dir), current_trial() if in_study() else None
     job = Job(
-        Folder(hydra.runtime.output_dir),
+        folder,
         study=Path(hydra.sweep.dir).name if in_sweep else None,
-        resumed=bool(composed.get("resume")),
+        resumed=bool(composed.get("resume")) or (trial is not None and (folder.checkpoints / "last.ckpt").exists()),
         typed=typed,
         choices=choices(hydra),
+        callbacks=[Prune(trial.metric, trial.report)] if trial else [],
     )
     with running(job):
         config = finished(composed, hydra) if in_sweep else composed
