@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
 
-class Pruned(Exception):
+class Pruned(Exception):  # noqa: N818  (no error)
     """The run is ended early, on purpose.
 
     Args:

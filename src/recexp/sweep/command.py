@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 import optuna
 from hydra.core.config_loader import ConfigLoader
@@ -72,7 +71,7 @@ def _begun(settings: Settings, space: Space, config: DictConfig) -> optuna.Study
 def _work(study: optuna.Study, settings: Settings, space: Space, launcher: Launcher, fixed: list[str]) -> None:
     lease = Lease(settings.folder)
     try:
-        Worker(Claims(study, settings, space, lease), launcher, fixed, lambda _: None, afresh=True).work()
+        Worker(Claims(study, settings, space, lease), launcher, fixed, lambda _: None, afresh=True, log=None).work()
     finally:
         lease.release()
 
@@ -86,7 +85,8 @@ def _conduct(claims: Claims, launcher: Launcher, fixed: list[str], loader: Confi
         if settings.workers:
             _supervise(claims, lines)
         else:
-            Worker(claims, launcher, fixed, lambda _: (lines.look(), None)[1], afresh=False).work()
+            log = settings.folder / "trials.log"
+            Worker(claims, launcher, fixed, lambda _: lines.look(), afresh=False, log=log).work()
     finally:
         lines.look()
         leave.leave(study, settings, space, loader)

@@ -161,5 +161,6 @@ def _how(code: int) -> str:
 
 def die_with_supervisor() -> None:
     """In a worker: end it, and all that it started, when the standard input that its supervisor holds ends."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # unbuffered: a buffer's lock would be held when Python ends
+        pass
     os.killpg(os.getpgid(0), signal.SIGKILL)

@@ -104,9 +104,11 @@ def experiment(run: Folder, study: optuna.Study, trial: FrozenTrial, loader: Con
     chosen = {group: option for group, option in run.run()["choices"].items() if group not in UNREAD and option}
     typed = [f"{group}={_typed(option)}" for group, option in chosen.items()]
     plain = loader.load_configuration("config", typed, RunMode.RUN, from_shell=False)
-    alone = OmegaConf.to_container(OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"]), resolve=False)
-    assert isinstance(alone, dict)
-    differing = dict(_differing(saved, {**alone, "max_epochs": None}))
+    alone = OmegaConf.masked_copy(plain, [str(key) for key in plain if key != "hydra"])
+    alone._set_parent(plain)
+    composed = OmegaConf.to_container(alone, resolve=True)
+    assert isinstance(composed, dict)
+    differing = dict(_differing(saved, composed))
     defaults = [{f"override /{group}": option} for group, option in chosen.items()]
     values = ", ".join(f"{value:.4f}" for value in trial.values)
     said = f"# @package _global_\n# Trial {trial.number} of the study {study.study_name}: {values}."

@@ -54,7 +54,9 @@ class Outcomes:
         for name, value in zip(self.metrics, values, strict=True):
             if value is None:
                 there = ", ".join(sorted(metrics)[:8])
-                return self._tell(trial, {**facts, marks.REASON: f"it measured no {name}, but {there}"}, state=TrialState.FAIL)
+                return self._tell(
+                    trial, {**facts, marks.REASON: f"it measured no {name}, but {there}"}, state=TrialState.FAIL
+                )
             if not math.isfinite(value):
                 return self._tell(trial, {**facts, marks.REASON: f"{name} is {value}"}, state=TrialState.FAIL)
         return self._tell(trial, facts, values=values)

@@ -41,7 +41,7 @@ def rehearse(
         raise RecexpError("a study compares what was trained; drop task=… from it.")
     if len(settings.objectives) > 1 and settings.pruner.get("_target_") != NO_PRUNER:
         raise RecexpError(
-            "no pruner of Optuna knows what to do with several objectives. Type hydra/sweeper/pruner=none, or one objective."
+            "no pruner of Optuna knows several objectives. Type hydra/sweeper/pruner=none, or one objective."
         )
     refuse_unmeasured(settings, config)
     studies.made(settings.pruner, "pruners")
@@ -64,7 +64,9 @@ def _draw(settings: Settings, space: Space) -> None:
             raise RecexpError(f"{sampler} cannot sample this space: {error}") from error
 
 
-def checker(config: DictConfig, loader: ConfigLoader, complain: Callable[[DictConfig], None]) -> Callable[[list[str]], None]:
+def checker(
+    config: DictConfig, loader: ConfigLoader, complain: Callable[[DictConfig], None]
+) -> Callable[[list[str]], None]:
     """Composes a trial as Hydra will, and passes it to what complains."""
 
     def check(overrides: list[str]) -> None:
@@ -80,7 +82,9 @@ def checker(config: DictConfig, loader: ConfigLoader, complain: Callable[[DictCo
 def identity(settings: Settings, space: Space, config: DictConfig) -> dict[str, Any]:
     """What makes the trials of a study comparable."""
     varied = {parameter.key for parameter in space.parameters}
-    plain = {key: value for key, value in _flat(resolved(config), "") if key not in varied and not key.startswith(ELSEWHERE)}
+    plain = {
+        key: value for key, value in _flat(resolved(config), "") if key not in varied and not key.startswith(ELSEWHERE)
+    }
     return {
         "objectives": settings.objectives,
         "space": {parameter.name: parameter.typed.replace(" ", "") for parameter in space.parameters},
@@ -102,13 +106,17 @@ def refuse_another_study(study: optuna.Study, now: Mapping[str, Any], settings: 
     changes = [
         *_changes({"hydra.sweeper.objectives": before["objectives"]}, {"hydra.sweeper.objectives": now["objectives"]}),
         *_changes(before["space"], now["space"], added="(fixed)"),
-        *((key, *_pair(before["config"], now["config"], key)) for key in before["config"] if _differs(before, now, key)),
+        *(
+            (key, *_pair(before["config"], now["config"], key))
+            for key in before["config"]
+            if _differs(before, now, key)
+        ),
     ]
     if changes:
         told = "; ".join(f"{key} was {old} and is now {new}" for key, old, new in changes[:SHOWN])
         more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         raise RecexpError(
-            f"the study {settings.name} in {settings.folder} was begun otherwise, and its trials would not be comparable: "
+            f"the study in {settings.folder} was begun with something else, and its trials must be comparable: "
             f"{told}{more}. Type hydra.sweeper.name=ANOTHER for a new study, or what it was."
         )
 
@@ -124,7 +132,9 @@ def _pair(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> tuple[
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any], added: str = "") -> list[tuple[str, Any, Any]]:
     keys = dict.fromkeys([*before, *now])
     return [
-        (key, before.get(key, added), now.get(key, added)) for key in keys if before.get(key, added) != now.get(key, added)
+        (key, before.get(key, added), now.get(key, added))
+        for key in keys
+        if before.get(key, added) != now.get(key, added)
     ]
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from recexp.errors import RecexpError, nearest
@@ -146,7 +145,9 @@ def _entries(node: DictConfig) -> Iterator[Parameter | str]:
         yield parameter(f"{key}={_text(value)}", None)
     for condition, block in _items(node.when, "when"):
         if not re.fullmatch(r"[\w./]+=[^=]+", condition):
-            raise RecexpError(f"hydra.sweeper.when: '{condition}' is no condition. Write KEY=VALUE, as model=two_tower.")
+            raise RecexpError(
+                f"hydra.sweeper.when: '{condition}' is no condition. Write KEY=VALUE, as model=two_tower."
+            )
         for key, value in _items(block, f"when.{condition}"):
             entry = parameter(f"{key}={_text(value)}", condition.replace(" ", ""))
             if isinstance(entry, str):
@@ -157,12 +158,18 @@ def _entries(node: DictConfig) -> Iterator[Parameter | str]:
 def _items(node: Any, where: str) -> list[tuple[str, Any]]:
     plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if not isinstance(plain, Mapping):
-        raise RecexpError(f"hydra.sweeper.{where}={plain}: expected keys with values, as optimizer.lr: choice(0.1,0.01).")
+        raise RecexpError(
+            f"hydra.sweeper.{where}={plain}: expected keys with values, as optimizer.lr: choice(0.1,0.01)."
+        )
     return [(str(key), value) for key, value in plain.items()]
 
 
 def _text(value: Any) -> str:
-    return {True: "true", False: "false", None: "null"}.get(value, str(value)) if not isinstance(value, list) else str(value)
+    return (
+        {True: "true", False: "false", None: "null"}.get(value, str(value))
+        if not isinstance(value, list)
+        else str(value)
+    )
 
 
 def _chosen(config: DictConfig, key: str) -> str:
@@ -173,16 +180,10 @@ def _chosen(config: DictConfig, key: str) -> str:
 def _refuse_idle_conditions(parameters: Sequence[Parameter], config: DictConfig) -> None:
     """A condition must name something that varies or is chosen."""
     known = {p.key for p in parameters if p.condition is None} | set(config.hydra.runtime.choices)
-    for parameter in parameters:
-        key = (parameter.condition or "").partition("=")[0]
+    for condition in {p.condition or "" for p in parameters}:
+        key = condition.partition("=")[0]
         if key and key not in known and OmegaConf.select(config, key, throw_on_missing=False) is None:
             raise RecexpError(
-                f"hydra.sweeper.when: {parameter.condition}: nothing is called {key}. "
+                f"hydra.sweeper.when: {condition}: nothing is called {key}. "
                 f"Did you mean {nearest(key, sorted(map(str, known)))[0]}=…?"
             )
-
-
-def of_job() -> DictConfig | None:
-    """The sweeper's config of the job that runs now, if it is one of our studies."""
-    hydra = HydraConfig.get()
-    return hydra.sweeper if str(hydra.sweeper._target_).endswith(".RecexpSweeper") else None

@@ -40,14 +40,16 @@ def brief(value: object) -> str:
 
 def parameters(trial: FrozenTrial, space: Space) -> str:
     """What the trial tried."""
-    return " ".join(f"{p.key.split('.', 1)[-1]}={brief(trial.params[p.name])}" for p in space.parameters if p.name in trial.params)
+    return " ".join(
+        f"{p.key.split('.', 1)[-1]}={brief(trial.params[p.name])}" for p in space.parameters if p.name in trial.params
+    )
 
 
 def best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The best trial, or with several objectives the Pareto front."""
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if len(study.directions) > 1:
-        return [trial for trial in study.best_trials] if finished else []
+        return list(study.best_trials) if finished else []
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     return sorted(finished, key=lambda trial: (sign * trial.values[0], trial.number))
 
@@ -78,9 +80,19 @@ class Lines:
         if before:
             went = sum(map(marks.counts, before))
             self.console.print(f"it goes on: {went} of {n_trials} are done", style="dim")
-        self._row("trial", [m.removeprefix("val/") for m in self.settings.metrics], "best", "epochs", "seconds", "", style="bold")
+        self._row(
+            "trial",
+            [m.removeprefix("val/") for m in self.settings.metrics],
+            "best",
+            "epochs",
+            "seconds",
+            "",
+            style="bold",
+        )
 
-    def _row(self, trial: object, values: Sequence[str], top: str, epochs: object, seconds: str, said: str, style: str = "") -> None:
+    def _row(
+        self, trial: object, values: Sequence[str], top: str, epochs: object, seconds: str, said: str, style: str = ""
+    ) -> None:
         cells = "".join(f"{value:>12}" for value in values)
         text = f"{trial!s:>5}{cells}{top if len(values) == 1 else '':>10}{epochs!s:>8}{seconds:>9}  {said}"
         self.console.print(text.rstrip(), style=style, soft_wrap=True)
@@ -127,7 +139,8 @@ def summary(study: optuna.Study, settings: Settings, space: Space, console: Cons
     trials = [trial for trial in study.get_trials(deepcopy=False) if marks.WITHDRAWN not in trial.user_attrs]
     kinds = [says(trial) or "finished" for trial in trials]
     console.print()
-    console.print(f"{len(trials)} trials: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)))
+    ended = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    console.print(f"{len(trials)} trials: {ended} · {sum(len(t.intermediate_values) for t in trials)} epochs")
     front = best(study, trials)
     if not front:
         console.print("no trial finished")

@@ -73,7 +73,7 @@ def _open(url: str) -> BaseStorage:
 
 
 def _sqlite(path: str) -> sqlite3.Connection:
-    """A write-ahead log: a kill loses nothing, readers never wait, and a commit takes a millisecond instead of thirty."""
+    """A write-ahead log: a kill loses nothing, readers never wait, a commit takes 1 ms instead of 30."""
     connection = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
@@ -125,7 +125,9 @@ def made(node: dict[str, Any], module: str, **more: Callable[[], Any]) -> Any:
     what = f"hydra.sweeper.{module[:-1]}"
     if found is None or found[1] not in classes:
         like = nearest(target.rpartition(".")[2], classes)
-        raise RecexpError(f"{what}._target_={target}: allowed are {', '.join(f'optuna.{module}.{n}' for n in like[:3])}, …")
+        raise RecexpError(
+            f"{what}._target_={target}: allowed are {', '.join(f'optuna.{module}.{n}' for n in like[:3])}, …"
+        )
     kind = getattr(getattr(optuna, module), found[1])
     takes = inspect.signature(kind).parameters
     for key in own:

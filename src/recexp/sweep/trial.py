@@ -6,11 +6,10 @@ from pathlib import Path
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from optuna.exceptions import UpdateFinishedTrialError
 
 from recexp.sweep import studies
-from recexp.sweep.settings import of_job, storage_url
+from recexp.sweep.settings import storage_url
 
 
 class Trial:
@@ -44,10 +43,8 @@ class Trial:
         return self.pruner.prune(self.study, self.storage.get_trial(self._id))
 
 
-def current() -> Trial | None:
-    """The trial that the job of this process is, if it is one."""
-    node, hydra = of_job(), HydraConfig.get()
-    if node is None or hydra.mode != RunMode.MULTIRUN:
-        return None
-    url = storage_url(node.storage, Path(hydra.sweep.dir).absolute())
-    return Trial(studies.load(url, str(node.name)), int(Path(hydra.runtime.output_dir).name))
+def current() -> Trial:
+    """The trial that the job of this process is."""
+    hydra = HydraConfig.get()
+    url = storage_url(hydra.sweeper.storage, Path(hydra.sweep.dir).absolute())
+    return Trial(studies.load(url, str(hydra.sweeper.name)), int(Path(hydra.runtime.output_dir).name))

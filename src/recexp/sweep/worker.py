@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobStatus
@@ -20,7 +21,7 @@ from recexp.sweep.claims import Claim, Claims
 
 POLL_SECONDS = 0.5
 START_AFRESH = 75
-"""Exit status of a worker whose trial failed: what an error leaves behind (a broken CUDA context, memory) dies with it."""
+"""Exit status of a worker whose trial failed: what errors leave behind (memory, a broken CUDA context) goes too."""
 
 
 class Worker:
@@ -30,6 +31,7 @@ class Worker:
         fixed: overrides that all trials share.
         after: called with each trial that this worker ended.
         afresh: whether a failed trial ends the process.
+        log: the file of what the jobs print; None: they print where this process does.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class Worker:
         claims: Claims,
         launcher: Launcher,
         fixed: list[str],
-        after: Callable[[FrozenTrial], None],
+        after: Callable[[FrozenTrial], object],
         afresh: bool,
+        log: Path | None,
     ) -> None:
         self.claims, self.launcher, self.fixed, self.after, self.afresh = claims, launcher, fixed, after, afresh
+        self.log = log
 
     def work(self) -> None:
         """Run trials, waiting where the rest of the budget is in other hands."""
@@ -57,7 +61,7 @@ class Worker:
     def run(self, claim: Claim) -> FrozenTrial:
         """Run one trial and tell the study how it ended."""
         storage, trial_id = self.claims.study._storage, claim.trial._trial_id
-        with self.claims.lease.beating(storage, trial_id):
+        with self.claims.lease.beating(storage, trial_id), _printing_to(self.log):
             error = self._launch(claim)
             self.claims.outcomes.conclude(claim.trial, error or "it left no result")
         gc.collect()  # what was there before the first trial stays, and need not be looked through each time
@@ -73,6 +77,15 @@ class Worker:
         except Exception as error:  # of the launcher: its own process, queue or cluster
             return f"{type(error).__name__}: {error}"
         return None if job.status == JobStatus.COMPLETED else _said(job._return_value)
+
+
+@contextmanager
+def _printing_to(log: Path | None) -> Iterator[None]:
+    if log is None:
+        yield
+    else:
+        with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+            yield
 
 
 def _said(error: Any) -> str:
