@@ -63,7 +63,8 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         if isinstance(refusal.error, RecexpError):
             raise refusal.error from None
         complaint = desk.explain(refusal.error, asked.of_job(refusal.overrides))
-        where = f"the grid's job {' '.join(refusal.overrides)}: " if len(refusal.overrides) > 1 else ""
+        what = "a trial would be" if config.in_study() else "the grid's job"
+        where = f"{what} {' '.join(refusal.overrides)}: " if len(refusal.overrides) > 1 else ""
         raise RecexpError(f"{where}{complaint}") from None
     except BrokenPipeError:
         if running:

@@ -88,12 +88,14 @@ class Folder:
         self._write_json("metrics.json", {**self.metrics(), **metrics})
 
     def forget_secrets(self, config: Mapping[str, Any]) -> None:
-        """Take the secrets of the config out of what Hydra wrote beside it."""
-        for file in (self.path / ".hydra").glob("*.yaml") if secrets(config) else ():
-            text = file.read_text()
+        """Take the secrets of the config, and logins in addresses, out of what Hydra wrote beside it."""
+        for file in (self.path / ".hydra").glob("*.yaml"):
+            before = file.read_text()
+            text = LOGIN.sub("", before)
             for secret in secrets(config):
                 text = text.replace(secret, REMOVED)
-            self._write(f".hydra/{file.name}", text.encode())
+            if text != before:
+                self._write(f".hydra/{file.name}", text.encode())
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write `config.yaml`, secrets removed."""

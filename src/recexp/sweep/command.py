@@ -17,6 +17,7 @@ from recexp.config import check_job, make_folder
 from recexp.sweep import leave, rehearsal, show, studies
 from recexp.sweep.claims import Claims
 from recexp.sweep.crew import ROLE, Crew, die_with_supervisor
+from recexp.sweep.finalize import finalize
 from recexp.sweep.lease import Lease
 from recexp.sweep.settings import Settings, read_space
 from recexp.sweep.space import Space
@@ -87,11 +88,15 @@ def _conduct(claims: Claims, launcher: Launcher, fixed: list[str], loader: Confi
         else:
             log = settings.folder / "trials.log"
             Worker(claims, launcher, fixed, lambda _: lines.look(), afresh=False, log=log).work()
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on with it")
+        raise
     finally:
         lines.look()
         leave.leave(study, settings, space, loader)
         show.summary(study, settings, space, console)
     _conclude(claims)
+    finalize(settings, fixed, console)
 
 
 def _supervise(claims: Claims, lines: show.Lines) -> None:

@@ -74,9 +74,19 @@ def checker(
             composed = loader.load_sweep_config(config, overrides)
         except HydraException as error:
             raise Refusal(error, overrides) from error
-        complain(composed)
+        try:
+            complain(composed)
+        except RecexpError as error:
+            raise RecexpError(f"a trial of this study would be refused: {error}{_hint(error)}") from error
 
     return check
+
+
+def _hint(error: RecexpError) -> str:
+    key, _, value = str(error).partition(":")[0].partition("=")
+    if "expected a whole number" in str(error) and value.endswith(".0"):
+        return f" Type {key}=int(interval(LOW,HIGH)), or range(LOW,HIGH,STEP)."
+    return ""
 
 
 def identity(settings: Settings, space: Space, config: DictConfig) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from recexp import config, facts
 from recexp.errors import RecexpError
 from recexp.fit.prune import Pruned
-from recexp.store import REMOVED, Folder, secrets
+from recexp.store import LOGIN, REMOVED, Folder, secrets
 
 TERMINATED = 143
 """The exit status of a process that SIGTERM ended, as shells say it."""
@@ -191,7 +191,7 @@ def _as_it_was(error: BaseException) -> BaseException:
 
 def _without(secret: set[str], word: str) -> str:
     key, equals, value = word.partition("=")
-    return f"{key}={REMOVED}" if equals and value.strip("'\"") in secret else word
+    return f"{key}={REMOVED}" if equals and value.strip("'\"") in secret else LOGIN.sub("", word)
 
 
 def _reason(error: BaseException) -> str:
