@@ -164,6 +164,17 @@ class Folder:
         _beside(target).replace(target)
 
 
+def best_trial(path: Path) -> Path:
+    """The folder of a study's best trial; of a run, its own."""
+    file = path / "study.json"
+    if not file.exists():
+        return path
+    best = json.loads(file.read_text())["best"]
+    if not best:
+        raise RecexpError(f"no trial of the study in {path} has finished; its trials.parquet says why.")
+    return path / str(best[0]["number"])
+
+
 def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}")
 

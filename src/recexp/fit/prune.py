@@ -32,15 +32,23 @@ class Prune(Callback):
     def __init__(self, metric: str | None, report: Callable[[int, float], bool]) -> None:
         self.metric, self.report = metric, report
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None and not math.isfinite(float(loss)):
-            raise FloatingPointError(f"the training loss is {float(loss)} after epoch {trainer.current_epoch + 1}")
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._refuse_divergence(trainer)  # of the epoch before: its loss is known only now
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._refuse_divergence(trainer)
+
+    def _refuse_divergence(self, trainer: Trainer) -> None:
+        for name in ("train/loss", self.metric):
+            value = float(trainer.callback_metrics.get(name, 0.0))
+            if not math.isfinite(value):
+                raise FloatingPointError(f"{name} is {value} after epoch {trainer.current_epoch}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         if self.metric not in metrics or not trainer.is_global_zero or trainer.sanity_checking:
             return
+        self._refuse_divergence(trainer)
         epoch = trainer.current_epoch + 1
         if trainer.state.fn == "fit" and self.report(epoch, metrics[self.metric]):
             raise Pruned(epoch, metrics)

@@ -14,7 +14,7 @@ from recexp.sweep.marks import Tally
 from recexp.sweep.outcome import Outcomes
 from recexp.sweep.settings import Settings
 from recexp.sweep.space import Space
-from recexp.sweep.studies import Sampling
+from recexp.sweep.studies import Sampling, quietly
 
 OWN_TRIES = 4
 """Draws of the sampler that were all tried before, until chance draws instead."""
@@ -94,8 +94,9 @@ class Claims:
         for attempt in range(TRIES):
             node = self.settings.sampler if attempt < OWN_TRIES else CHANCE
             self.study.sampler = Sampling(node, self.settings.seed, self.space, self.lease.worker)
-            drawn = self.study.ask()
-            values = self.space.draw(drawn)
+            with quietly():
+                drawn = self.study.ask()
+                values = self.space.draw(drawn)
             trial = self.study._storage.get_trial(drawn._trial_id)
             if marks.is_surplus(trial, self._trials(), self.n_trials):
                 self.outcomes.mark(trial, marks.WITHDRAWN, "one too many")

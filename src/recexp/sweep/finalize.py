@@ -35,7 +35,13 @@ def _run(settings: Settings, run: Folder, seed: int, allow: Sequence[str]) -> No
     if status == "finished":
         return
     where = settings.folder / BEST.parts[0]
-    anew = ["experiment=best", "refit=true", f"seed={seed}", f"hydra.run.dir='{run.path}'", f"hydra.searchpath=[file://{where}]"]
+    anew = [
+        "experiment=best",
+        "refit=true",
+        f"seed={seed}",
+        f"hydra.run.dir='{run.path}'",
+        f"hydra.searchpath=[file://{where}]",
+    ]
     asked = [f"resume='{run.path}'"] if status else anew
     with (settings.folder / "trials.log").open("ab") as log:
         command = [sys.executable, "-m", "recexp", *_own_folder(sys.argv[1:]), *asked, *allow]

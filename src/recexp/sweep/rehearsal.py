@@ -57,8 +57,9 @@ def _draw(settings: Settings, space: Space) -> None:
     sampler = str(settings.sampler.get("_target_")).rpartition(".")[2]
     for at in range(min(DRAWS, int(min(space.size(), DRAWS)))):
         try:
-            trial = study.ask()
-            space.draw(trial)
+            with studies.quietly():
+                trial = study.ask()
+                space.draw(trial)
             study.tell(trial, [float(at)] * len(settings.objectives))
         except (ValueError, RuntimeError, ImportError, OptunaError) as error:
             raise RecexpError(f"{sampler} cannot sample this space: {error}") from error

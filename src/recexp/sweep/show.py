@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 
 import optuna
@@ -161,7 +162,9 @@ def _importances(study: optuna.Study, settings: Settings, space: Space) -> list[
     if len(settings.metrics) > 1:
         return []
     try:
-        found = optuna.importance.get_param_importances(study)
-    except (ValueError, RuntimeError, ZeroDivisionError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # it warns where it only guesses
+            found = optuna.importance.get_param_importances(study)
+    except (ValueError, RuntimeError, ZeroDivisionError, Warning):
         return []
     return ["what matters: " + ", ".join(f"{name} {share:.0%}" for name, share in found.items())]

@@ -8,7 +8,8 @@ import re
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,15 @@ TRIES = 6
 PATIENCE = 60
 """Seconds to wait for another worker that writes."""
 
-warnings.filterwarnings("ignore", category=ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Optuna says of half its samplers that they are experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
 
 
 @lru_cache(maxsize=4)
@@ -134,7 +142,8 @@ def made(node: dict[str, Any], module: str, **more: Callable[[], Any]) -> Any:
         if key not in takes:
             raise RecexpError(f"{what}.{key}: {found[1]} takes {', '.join(nearest(key, takes)) or 'no settings'}.")
     try:
-        return kind(**{key: make() for key, make in more.items() if key in takes and key not in own}, **own)
+        with quietly():
+            return kind(**{key: make() for key, make in more.items() if key in takes and key not in own}, **own)
     except (TypeError, ValueError, ImportError) as error:
         raise RecexpError(f"{what}: {found[1]}: {error}") from error
 

@@ -64,8 +64,7 @@ class Worker:
         with self.claims.lease.beating(storage, trial_id), _printing_to(self.log):
             error = self._launch(claim)
             self.claims.outcomes.conclude(claim.trial, error or "it left no result")
-        gc.collect()  # what was there before the first trial stays, and need not be looked through each time
-        gc.freeze()
+        _make_room()
         return storage.get_trial(trial_id)
 
     def _launch(self, claim: Claim) -> str | None:
@@ -77,6 +76,14 @@ class Worker:
         except Exception as error:  # of the launcher: its own process, queue or cluster
             return f"{type(error).__name__}: {error}"
         return None if job.status == JobStatus.COMPLETED else _said(job._return_value)
+
+
+def _make_room() -> None:
+    """Models are cycles of objects: those on an accelerator must go before the next one comes."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 @contextmanager
