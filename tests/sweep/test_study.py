@@ -258,3 +258,18 @@ def test_a_pruned_run_keeps_what_it_found(monkeypatch: pytest.MonkeyPatch) -> No
     assert "test/ndcg@5" not in run.metrics()
     summary = next((STUDY / "0" / "wandb").glob("*/files/wandb-summary.json"), None)
     assert summary is None or json.loads(summary.read_text())["val/ndcg@5"] == trial.value
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_other_launchers(launcher: str) -> None:
+    pytest.importorskip(
+        f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason="pip install 'recexp[cluster]'"
+    )
+    ended = subprocess.run(
+        command(*SMALL, *HERE, "hydra.sweeper.n_trials=2", f"hydra/launcher={launcher}"),
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    trials = study().get_trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
+    assert all(len(trial.intermediate_values) == 3 for trial in trials)

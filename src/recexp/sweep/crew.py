@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,7 +50,8 @@ class Member:
 
     def owns(self, trial: FrozenTrial) -> bool:
         """Whether it runs this trial."""
-        return f"-{self.process.pid}-" in str(trial.user_attrs.get(marks.WORKER)) and trial.state == TrialState.RUNNING
+        own = f"{socket.gethostname()}-{self.process.pid}-"
+        return trial.state == TrialState.RUNNING and str(trial.user_attrs.get(marks.WORKER)).startswith(own)
 
     def memory_mb(self) -> float:
         """Of the process and its children [MiB]."""
@@ -97,7 +99,7 @@ class Crew:
         """Start what is missing."""
         cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         while len(self.members) < self.size:
-            log = self.folder / f"{os.uname().nodename}-{os.getpid()}-{len(self.members)}.log"
+            log = self.folder / f"{socket.gethostname()}-{os.getpid()}-{len(self.members)}.log"
             self.members.append(Member(log, max(1, cores // self.size)))
 
     def watch(self, trials: Sequence[FrozenTrial]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import warnings
@@ -35,8 +36,7 @@ def leave(study: optuna.Study, settings: Settings, space: Space, loader: ConfigL
     trials = study.get_trials(deepcopy=False)
     front = best(study, trials)
     write(settings.folder / "study.json", json.dumps(_facts(study, settings, trials, front), indent=2, default=str))
-    table(trials, settings, space).write_parquet(settings.folder / ".trials.parquet")
-    (settings.folder / ".trials.parquet").replace(settings.folder / "trials.parquet")
+    Folder(settings.folder).write_table("trials.parquet", table(trials, settings, space))
     run = Folder(settings.folder / str(front[0].number)) if front else None
     if run is not None and run.run():
         write(settings.folder / BEST, experiment(run, study, front[0], loader))
@@ -134,8 +134,9 @@ def page(study: optuna.Study, settings: Settings) -> str:
     """Optuna's plots in one file that needs no network."""
     parts = list(_plots(study, settings))
     style = "body{font-family:sans-serif;margin:2rem auto;max-width:1100px}"
-    head = f"<meta charset='utf-8'><title>{settings.name}</title><style>{style}</style>"
-    return f"<!doctype html><html><head>{head}</head><body><h1>{settings.name}</h1>{''.join(parts)}</body></html>"
+    name = html.escape(settings.name)
+    head = f"<meta charset='utf-8'><title>{name}</title><style>{style}</style>"
+    return f"<!doctype html><html><head>{head}</head><body><h1>{name}</h1>{''.join(parts)}</body></html>"
 
 
 def _plots(study: optuna.Study, settings: Settings) -> Iterator[str]:

@@ -47,11 +47,18 @@ class Settings:
         node = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
         assert isinstance(node, dict)
         kinds = {field.name: str(field.type) for field in fields(Settings)}
+        if missing := sorted(OmegaConf.missing_keys(config.hydra.sweeper)):
+            raise RecexpError(f"hydra.sweeper.{missing[0]} is needed. Type hydra.sweeper.{missing[0]}=VALUE.")
         given = {str(key): value for key, value in node.items() if key in kinds}
         if given["name"] in (None, "null", ""):
             raise RecexpError("a study needs a name, for its folder. Type hydra.sweeper.name=NAME, or sweeps=NAME.")
         for name, value in given.items():
             _check(name, value, {"storage": "str | None", "folder": "str"}.get(name, kinds[name]))
+        limits = [name for name in ("trial_timeout", "trial_memory_mb") if given[name] is not None]
+        if limits and not given["workers"]:
+            raise RecexpError(
+                f"hydra.sweeper.{limits[0]}: with workers=0 nobody watches over trials. Drop one of them."
+            )
         folder = Path(config.hydra.sweep.dir).absolute()
         given |= {"folder": folder, "storage": storage_url(given["storage"], folder), "name": str(given["name"])}
         return Settings(**given)

@@ -10,6 +10,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recexp.sweep import marks
@@ -78,6 +79,10 @@ class Lines:
         pruner = str(self.settings.pruner["_target_"]).rpartition(".")[2].removesuffix("Pruner")
         said = f"[bold]{self.settings.name}[/]: {n_trials} trials of {', '.join(p.name for p in self.space.parameters)}"
         self.console.print(f"{said} · {sampler}, {pruner} · {self.settings.folder}", soft_wrap=True)
+        if n_trials < self.settings.n_trials:
+            self.console.print(
+                f"these are all there are: {n_trials} of {self.settings.n_trials} asked for", style="dim"
+            )
         if before:
             went = sum(map(marks.counts, before))
             self.console.print(f"it goes on: {went} of {n_trials} are done", style="dim")
@@ -96,7 +101,7 @@ class Lines:
     ) -> None:
         cells = "".join(f"{value:>12}" for value in values)
         text = f"{trial!s:>5}{cells}{top if len(values) == 1 else '':>10}{epochs!s:>8}{seconds:>9}  {said}"
-        self.console.print(text.rstrip(), style=style, soft_wrap=True)
+        self.console.print(text.rstrip(), style=style, soft_wrap=True, markup=False)
 
     def look(self) -> list[FrozenTrial]:
         """Print what ended; all trials."""
@@ -151,7 +156,7 @@ def summary(study: optuna.Study, settings: Settings, space: Space, console: Cons
     for name in ("Pareto front" if several else "best trials", *settings.metrics, "parameters"):
         table.add_column(name, justify="right" if name in settings.metrics else "left")
     for trial in front if several else front[:SHOWN]:
-        table.add_row(str(trial.number), *map(number, trial.values), parameters(trial, space))
+        table.add_row(str(trial.number), *map(number, trial.values), escape(parameters(trial, space)))
     console.print(table)
     for line in _importances(study, settings, space):
         console.print(line, soft_wrap=True)
