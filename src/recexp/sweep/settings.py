@@ -48,7 +48,7 @@ class Settings:
         assert isinstance(node, dict)
         kinds = {field.name: str(field.type) for field in fields(Settings)}
         if missing := sorted(OmegaConf.missing_keys(config.hydra.sweeper)):
-            raise RecexpError(f"hydra.sweeper.{missing[0]} is needed. Type hydra.sweeper.{missing[0]}=VALUE.")
+            raise RecexpError(f"{missing[0]} is needed. Type {missing[0]}=VALUE.")
         given = {str(key): value for key, value in node.items() if key in kinds}
         if given["name"] in (None, "null", ""):
             raise RecexpError("a study needs a name, for its folder. Type hydra.sweeper.name=NAME, or sweeps=NAME.")
