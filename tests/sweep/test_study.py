@@ -138,6 +138,13 @@ def test_what_cannot_work_is_refused_before_anything_runs(
     assert not Path("outputs").exists()
 
 
+def test_what_fails_every_trial_alike_ends_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+    fewer = [word.replace("num_items=40", "num_items=5") for word in SMALL]
+    said = refused(capsys, *fewer, *HERE)
+    assert "3 trials failed alike: data.num_items=5 is too few" in said
+    assert len(study().get_trials()) == 3
+
+
 def command(*typed: str) -> list[str]:
     return [sys.executable, "-m", "recexp", *typed]
 

@@ -6,11 +6,13 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import optuna
 from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
+from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from recexp.config import check_job, make_folder
@@ -87,7 +89,7 @@ def _conduct(claims: Claims, launcher: Launcher, fixed: list[str], loader: Confi
             _supervise(claims, lines)
         else:
             log = settings.folder / "trials.log"
-            Worker(claims, launcher, fixed, lambda _: lines.look(), afresh=False, log=log).work()
+            Worker(claims, launcher, fixed, partial(_look, lines), afresh=False, log=log).work()
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on with it")
         raise
@@ -99,6 +101,12 @@ def _conduct(claims: Claims, launcher: Launcher, fixed: list[str], loader: Confi
     finalize(settings, fixed, console)
 
 
+def _look(lines: show.Lines, _: FrozenTrial | None = None) -> list[FrozenTrial]:
+    trials = lines.look()
+    lines.refuse_hopeless()
+    return trials
+
+
 def _supervise(claims: Claims, lines: show.Lines) -> None:
     crew = Crew(claims, claims.settings.workers)
     try:
@@ -106,7 +114,7 @@ def _supervise(claims: Claims, lines: show.Lines) -> None:
             while not claims.tally().over:
                 crew.man()
                 time.sleep(LOOK_SECONDS)
-                trials = lines.look()
+                trials = _look(lines)
                 status.update(lines.status(trials, claims.n_trials))
                 crew.watch(trials)
     finally:

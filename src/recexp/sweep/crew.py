@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
+from recexp.errors import RecexpError
 from recexp.sweep import marks
 from recexp.sweep.claims import Claims
 from recexp.sweep.worker import START_AFRESH
@@ -106,7 +107,7 @@ class Crew:
         """See to those that hang, have grown too big or are gone.
 
         Raises:
-            ChildProcessError: workers end without having done anything.
+            RecexpError: workers end without having done anything.
         """
         for member in list(self.members):
             mine = [trial for trial in trials if member.owns(trial)]
@@ -141,7 +142,7 @@ class Crew:
         worked = bool(orphans) or code == START_AFRESH
         self.unfit = 0 if worked else self.unfit + 1
         if self.unfit > self.size and not self.claims.tally().over:
-            raise ChildProcessError(f"a worker ended ({_how(code)}): {member.last_words()}")
+            raise RecexpError(f"the workers end before they have done anything ({_how(code)}): {member.last_words()}")
 
     def stop(self) -> None:
         """End all of them: gently, then not."""

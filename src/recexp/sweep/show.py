@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recexp.errors import RecexpError
 from recexp.sweep import marks
 from recexp.sweep.settings import Settings
 from recexp.sweep.space import Space
 
 SAYS = {TrialState.COMPLETE: "", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed", TrialState.RUNNING: "running"}
+ALIKE = 3
+"""Trials that fail for one reason before the study is given up."""
 SHOWN = 5
 """Trials in the summary."""
 
@@ -67,7 +70,7 @@ class Lines:
         self.study, self.settings, self.space, self.console = study, settings, space, console
         self.began = time.monotonic()
         self.done: set[int] = set()
-        self.new = 0
+        self.ended: list[FrozenTrial] = []
         """Trials that ended while this command ran."""
 
     def opening(self, n_trials: int) -> None:
@@ -113,8 +116,25 @@ class Lines:
                 self._line(trial, trials)
         return trials
 
+    def refuse_hopeless(self) -> None:
+        """Stop where all that this command has run failed for one reason: then it is no trial's own.
+
+        Raises:
+            RecexpError: what was asked is impossible.
+            SystemExit: the runs fail.
+        """
+        reasons = {str(trial.user_attrs.get(marks.REASON)) for trial in self.ended if marks.counts(trial)}
+        if len(self.ended) < ALIKE or len(reasons) > 1 or not all(map(marks.failed, self.ended)):
+            return
+        (reason,) = reasons
+        said = f"{len(self.ended)} trials failed alike: {reason.removeprefix('RecexpError: ')}"
+        if reason.startswith("RecexpError: "):
+            raise RecexpError(said)
+        self.console.print(said, style="red", soft_wrap=True, markup=False)
+        raise SystemExit(1)
+
     def _line(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
-        self.new += 1
+        self.ended.append(trial)
         known = [t for t in trials if t.number in self.done]
         front = best(self.study, known)
         values = [number(v) for v in trial.values] if trial.values else [""] * len(self.settings.metrics)
@@ -134,8 +154,8 @@ class Lines:
         counted = sum(map(marks.counts, trials))
         shown = [f"{trial.number} (epoch {max(trial.intermediate_values, default=0)})" for trial in running]
         left = ""
-        if self.new:
-            seconds = (time.monotonic() - self.began) / self.new * (n_trials - counted)
+        if self.ended:
+            seconds = (time.monotonic() - self.began) / len(self.ended) * (n_trials - counted)
             left = f" · about {seconds / 60:.0f} min left" if seconds >= 90 else f" · about {seconds:.0f} s left"
         return f"{counted} of {n_trials} done · running {', '.join(shown) or 'none yet'}{left}"
 
