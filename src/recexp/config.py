@@ -121,7 +121,8 @@ def current() -> object:
 
 def in_study() -> bool:
     """Whether this is the command, or a job, of a study."""
-    return HydraConfig.get().mode == RunMode.MULTIRUN and not is_grid(HydraConfig.instance().cfg)
+    config = current()
+    return isinstance(config, DictConfig) and config.hydra.mode == RunMode.MULTIRUN and not is_grid(config)
 
 
 def study_folder() -> Path:

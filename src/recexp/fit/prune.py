@@ -39,7 +39,7 @@ class Prune(Callback):
         self._refuse_divergence(trainer)
 
     def _refuse_divergence(self, trainer: Trainer) -> None:
-        for name in ("train/loss", self.metric):
+        for name in ("train/loss", self.metric or "train/loss"):
             value = float(trainer.callback_metrics.get(name, 0.0))
             if not math.isfinite(value):
                 raise FloatingPointError(f"{name} is {value} after epoch {trainer.current_epoch}")

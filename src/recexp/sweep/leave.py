@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,22 +140,22 @@ def page(study: optuna.Study, settings: Settings) -> str:
     return f"<!doctype html><html><head>{head}</head><body><h1>{name}</h1>{''.join(parts)}</body></html>"
 
 
+def _value(at: int, trial: FrozenTrial) -> float:
+    return float(trial.values[at])
+
+
 def _plots(study: optuna.Study, settings: Settings) -> Iterator[str]:
     from optuna import visualization as plots
 
     several = len(settings.metrics) > 1
     makers: list[Callable[[], Any]] = []
     for at, name in enumerate(settings.metrics):
-        target: dict[str, Any] = {"target": lambda t, at=at: t.values[at], "target_name": name} if several else {}
-        makers += [
-            lambda target=target: plots.plot_optimization_history(study, **target),
-            lambda target=target: plots.plot_param_importances(study, **target),
-            lambda target=target: plots.plot_parallel_coordinate(study, **target),
-            lambda target=target: plots.plot_slice(study, **target),
-        ]
+        target: dict[str, Any] = {"target": partial(_value, at), "target_name": name} if several else {}
+        each = (plots.plot_optimization_history, plots.plot_param_importances)
+        makers += [partial(plot, study, **target) for plot in (*each, plots.plot_parallel_coordinate, plots.plot_slice)]
     if several:
-        makers.append(lambda: plots.plot_pareto_front(study, target_names=settings.metrics))
-    makers += [lambda: plots.plot_intermediate_values(study), lambda: plots.plot_timeline(study)]
+        makers.append(partial(plots.plot_pareto_front, study, target_names=settings.metrics))
+    makers += [partial(plots.plot_intermediate_values, study), partial(plots.plot_timeline, study)]
     script: bool | str = True
     for make in makers:
         try:

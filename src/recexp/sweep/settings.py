@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from optuna.study import StudyDirection
 
 from recexp.errors import RecexpError, nearest
 from recexp.sweep.space import Parameter, Space, parameter
@@ -64,9 +65,10 @@ class Settings:
         return Settings(**given)
 
     @property
-    def directions(self) -> list[str]:
-        """Of each objective, as Optuna says it."""
-        return ["minimize" if name.startswith("-") else "maximize" for name in self.objectives]
+    def directions(self) -> list[StudyDirection]:
+        """Of each objective."""
+        down, up = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
+        return [down if name.startswith("-") else up for name in self.objectives]
 
     @property
     def metrics(self) -> list[str]:

@@ -168,7 +168,7 @@ def parameter(typed: str, condition: str | None) -> Parameter | str:
 
 def _distribution(override: Override, sweep: Any) -> tuple[BaseDistribution, dict[Any, str]]:
     typed = str(override.input_line)
-    tags = getattr(sweep, "tags", set())
+    tags: set[str] = getattr(sweep, "tags", set())
     if tags - {"log"}:
         raise RecexpError(f"{typed}: the tag '{min(tags - {'log'})}' is unknown. Allowed: log, as tag(log, …).")
     try:

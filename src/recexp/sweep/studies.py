@@ -77,7 +77,7 @@ def _open(url: str) -> BaseStorage:
         return JournalStorage(JournalRedisBackend(url))
     in_file = {"creator": partial(_sqlite, url.partition("///")[2])}
     settings: dict[str, Any] = in_file if scheme == "sqlite" else {"pool_pre_ping": True}
-    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=settings))  # type: ignore[attr-defined]
+    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=settings))
 
 
 def _sqlite(path: str) -> sqlite3.Connection:
