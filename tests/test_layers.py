@@ -24,8 +24,9 @@ MAY_IMPORT = {
     "checks": {"errors", "command", "targets"},
     "config": {"errors", "checks", "store", "targets"},
     "desk": {"errors", "command"},
+    "sweep": {"errors", "command", "targets", "checks", "config", "store", "facts"},
     "fit": {*SIBLINGS} | BELOW,
-    "task": {*SIBLINGS} | BELOW | {"fit", "store", "facts", "checks", "config"},
+    "task": {*SIBLINGS} | BELOW | {"fit", "store", "facts", "checks", "config", "sweep"},
 }
 CHOSEN_BY_CONFIG = {"model", "loss", "negatives", "data", "split"}
 BASES = {"base", "module", "aligned"}

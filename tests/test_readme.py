@@ -20,6 +20,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("python -m recexp")
 ]
+ONE_TRIAL = ["trainer.max_epochs=1", "hydra.sweeper.n_trials=1", "hydra.sweeper.workers=0"]
 QUICK = ["trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
 
 
@@ -48,12 +49,14 @@ def test_commands_run(
     if "outputs/DATE/RUN" in command:
         earlier = run("data.num_users=60", *QUICK[:1])
         arguments = [argument.replace("outputs/DATE/RUN", str(earlier.path)) for argument in arguments]
+    if "outputs/studies" in command:
+        recexp.run("-m", "sweeps=synthetic", *ONE_TRIAL)
     given = {argument.split("=")[0] for argument in arguments}
     quick = [q for q in QUICK if q.split("=")[0] not in given and "task=recommend" not in arguments]
     if "trainer.max_epochs=50" in arguments:
         arguments[arguments.index("trainer.max_epochs=50")] = "trainer.max_epochs=1"
     small = ["data.num_users=60"] if not any(a.startswith(("data", "task=", "resume")) for a in arguments) else []
-    recexp.run(*arguments, *quick, *small)
+    recexp.run(*arguments, *quick, *small, *(ONE_TRIAL[1:] if "sweeps=" in command else []))
 
 
 def test_the_model_of_the_readme_learns(on_checkerboard: list[str], tmp_path: Path) -> None:

@@ -20,15 +20,15 @@ __all__ = ["RecexpError", "load_run", "run"]
 
 
 def run(*overrides: str) -> Run:
-    """Do what `python -m recexp OVERRIDES` does, here, and return the run it wrote.
+    """Do what `python -m recexp OVERRIDES` does, here, and return the run it wrote; of a study, its best trial.
 
     Raises:
-        RecexpError: something impossible was asked.
+        RecexpError: something impossible was asked, or no trial of a study finished.
     """
     from recexp.__main__ import compose_and_run
-    from recexp.store import Folder
+    from recexp.store import Folder, best_trial
 
-    path = compose_and_run(list(overrides))[-1]
+    path = best_trial(compose_and_run(list(overrides))[-1])
     return load_run(path, allow=Folder(path).config().allow)
 
 

@@ -56,6 +56,7 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         folders.append(_execute(composed, arguments))
         running = False
 
+    before = config.current()
     try:
         asked = asked.adding(config.choices_of_run(desk.readable(asked.overrides)))
         with _as_hydra_expects(asked.arguments):
@@ -64,7 +65,8 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         if isinstance(refusal.error, RecexpError):
             raise refusal.error from None
         complaint = desk.explain(refusal.error, asked.of_job(refusal.overrides))
-        where = f"the grid's job {' '.join(refusal.overrides)}: " if len(refusal.overrides) > 1 else ""
+        what = "a trial would be" if config.in_study() else "the grid's job"
+        where = f"{what} {' '.join(refusal.overrides)}: " if len(refusal.overrides) > 1 else ""
         raise RecexpError(f"{where}{complaint}") from None
     except BrokenPipeError:
         if running:
@@ -74,7 +76,7 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         if running:
             raise
         raise desk.explain(error, asked) from error
-    return folders
+    return [config.study_folder()] if config.current() is not before and config.in_study() else folders
 
 
 def _execute(composed: DictConfig, arguments: Sequence[str]) -> Path:
@@ -83,6 +85,8 @@ def _execute(composed: DictConfig, arguments: Sequence[str]) -> Path:
     try:
         return execute(composed, arguments)
     except RecexpError as error:
+        if config.in_study():
+            raise  # one trial has failed, no more
         config.take_back_grid()
         raise config.Refusal(error) from error
 

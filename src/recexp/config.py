@@ -49,6 +49,7 @@ class Check(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with refusing():
+            _refuse_lonely_study(config)
             _check(config)
             checks.refuse_absent_accelerator(config)
             make_folder(Path(config.hydra.run.dir), shared=bool(config.get("resume")) or rank() > 0)
@@ -64,13 +65,34 @@ class Check(Callback):
                 if str(config.hydra.launcher._target_).endswith(".BasicLauncher"):  # others go to other machines
                     checks.refuse_absent_accelerator(job)
             HydraConfig.instance().set_config(config)
-            make_folder(Path(config.hydra.sweep.dir), shared=not is_grid(config))
+            if is_grid(config):  # a study makes its own, once it is sure that it can
+                make_folder(Path(config.hydra.sweep.dir), shared=False)
+
+
+def check_job(config: DictConfig) -> None:
+    """Refuse a job that cannot be run.
+
+    Raises:
+        RecexpError: there is something wrong with it.
+    """
+    before = HydraConfig.instance().cfg
+    try:
+        _check(config)
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def _check(config: DictConfig) -> None:
     HydraConfig.instance().set_config(config)
     complete(config)
     checks.refuse_impossible(config)
+
+
+def _refuse_lonely_study(config: DictConfig) -> None:
+    if not is_grid(config) and rank() == 0:
+        chosen = config.hydra.runtime.choices.get("sweeps")
+        asked = f"sweeps={chosen}" if chosen not in (None, "null") else "hydra/sweeper=recexp_optuna"
+        raise RecexpError(f"{asked} is a study, of many runs. Type python -m recexp -m {asked} …")
 
 
 @contextmanager
@@ -90,6 +112,22 @@ def refusing() -> Iterator[None]:
 def is_grid(config: DictConfig) -> bool:
     """Whether all jobs are known before the first one runs; those of a study are not."""
     return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
+
+
+def current() -> object:
+    """Hydra's config of what is composed last; None before anything was."""
+    return HydraConfig.instance().cfg
+
+
+def in_study() -> bool:
+    """Whether this is the command, or a job, of a study."""
+    config = current()
+    return isinstance(config, DictConfig) and config.hydra.mode == RunMode.MULTIRUN and not is_grid(config)
+
+
+def study_folder() -> Path:
+    """Of the study that was run."""
+    return Path(HydraConfig.get().sweep.dir)
 
 
 def jobs(config: DictConfig) -> Iterator[DictConfig]:

@@ -112,12 +112,14 @@ class Folder:
         _sync(run.path)
 
     def forget_secrets(self, config: Mapping[str, Any]) -> None:
-        """Take the secrets of the config out of what Hydra wrote beside it."""
-        for file in (self.path / ".hydra").glob("*.yaml") if secrets(config) else ():
-            text = file.read_text()
+        """Take the secrets of the config, and logins in addresses, out of what Hydra wrote beside it."""
+        for file in (self.path / ".hydra").glob("*.yaml"):
+            before = file.read_text()
+            text = LOGIN.sub("", before)
             for secret in secrets(config):
                 text = text.replace(secret, REMOVED)
-            self._write(f".hydra/{file.name}", text.encode())
+            if text != before:
+                self._write(f".hydra/{file.name}", text.encode())
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write `config.yaml`, secrets removed."""
@@ -242,6 +244,17 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def best_trial(path: Path) -> Path:
+    """The folder of a study's best trial; of a run, its own."""
+    file = path / "study.json"
+    if not file.exists():
+        return path
+    best = json.loads(file.read_text())["best"]
+    if not best:
+        raise RecexpError(f"no trial of the study in {path} has finished; its trials.parquet says why.")
+    return path / str(best[0]["number"])
 
 
 def _beside(target: Path) -> Path:

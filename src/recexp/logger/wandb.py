@@ -75,6 +75,8 @@ class Wandb(WandbLogger):
         try:
             run.config.update({"run": dict(facts)}, allow_val_change=True)
             run.summary.update(dict(metrics))
+            if facts.get("status") == "pruned":
+                run.tags = (*(run.tags or ()), "pruned")
             run.log({EVALUATION: wandb.Table(columns=["metric", "value"], data=rows)})
         except Exception as error:  # the results are in the folder already
             log.warning("W&B did not take the results (%s).", error)

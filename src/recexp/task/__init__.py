@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
@@ -14,9 +15,13 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recexp import checks
-from recexp.config import choices, complete
+from recexp.config import choices, complete, in_study
+from recexp.fit.prune import Prune
 from recexp.store import Folder
 from recexp.task.job import Job, running
+
+if TYPE_CHECKING:
+    from recexp.sweep.trial import Trial
 
 
 def execute(composed: DictConfig, typed: Sequence[str]) -> Path:
@@ -28,17 +33,28 @@ def execute(composed: DictConfig, typed: Sequence[str]) -> Path:
     quiet()
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
+    folder, trial = Folder(hydra.runtime.output_dir), _trial()
     job = Job(
-        Folder(hydra.runtime.output_dir),
+        folder,
         study=Path(hydra.sweep.dir).name if in_sweep else None,
-        resumed=bool(composed.get("resume")),
+        resumed=bool(composed.get("resume")) or (trial is not None and (folder.checkpoints / "last.ckpt").exists()),
         typed=typed,
         choices=choices(hydra),
+        callbacks=[Prune(trial.metric, trial.report)] if trial else [],
     )
     with running(job):
         config = finished(composed, hydra) if in_sweep else composed
         get_method(config.task._target_)(config, job)
     return job.folder.path
+
+
+def _trial() -> Trial | None:
+    """Of a study, if the job is one; only then Optuna is loaded."""
+    if not in_study():
+        return None
+    from recexp.sweep.trial import current
+
+    return current()
 
 
 def quiet() -> None:

@@ -53,7 +53,7 @@ def train(experiment: Experiment, module: Evaluated, job: Job) -> int:
     """Fit the module, from its last checkpoint if there is one, and give it its best weights; the steps it took."""
     last = module.checkpoints / "last.ckpt"
     resumed = last if job.resumed and last.exists() else None
-    trainer = experiment.trainer(job.loggers)
+    trainer = experiment.trainer(job.loggers, job.callbacks)
     trainer.fit(module, datamodule=experiment.data, ckpt_path=resumed, weights_only=True)
     best = module.checkpoints / "best.ckpt"
     if best.exists():

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from recexp import config, facts
 from recexp.errors import RecexpError
-from recexp.store import REMOVED, Folder, secrets
+from recexp.fit.prune import Pruned
+from recexp.store import LOGIN, REMOVED, Folder, secrets
 
 TERMINATED = 143
 """The exit status of a process that SIGTERM ended, as shells say it."""
@@ -31,13 +33,20 @@ class Job:
         study: the sweep it belongs to, or None.
         resumed: whether the folder holds a run to go on with.
         typed: the arguments as they were typed.
+        callbacks: of the trainer that fits.
 
     Attributes:
         rank: of this process among those of a trainer with several devices; only the first one writes.
     """
 
     def __init__(
-        self, folder: Folder, choices: Mapping[str, Any], study: str | None, resumed: bool, typed: Sequence[str]
+        self,
+        folder: Folder,
+        choices: Mapping[str, Any],
+        study: str | None,
+        resumed: bool,
+        typed: Sequence[str],
+        callbacks: Sequence[Callback],
     ) -> None:
         self.folder = folder
         self.choices = {
@@ -47,6 +56,7 @@ class Job:
         self.study = study
         self.resumed = resumed
         self.typed = typed
+        self.callbacks = callbacks
         self.rank = config.rank()
         self.begun = False
         self.loggers: list[Any] = []
@@ -91,12 +101,18 @@ class Job:
 
     def finish(self, metrics: Mapping[str, float], **more: Any) -> None:
         """The work is done and its results stand in the folder."""
+        self._end(metrics, status="finished", **more)
+
+    def prune(self, end: Pruned) -> None:
+        """The work was ended early; what it found so far stands in the folder."""
+        self._end(end.metrics, status="pruned", reason=str(end), epochs=end.epoch)
+
+    def _end(self, metrics: Mapping[str, float], **more: Any) -> None:
         if not self.leads:
             return
         self.folder.update_metrics(metrics)
         seconds = round(time.perf_counter() - self._started, 3)
-        end = {"finished": _now(), "seconds": seconds, "peak_memory_mb": facts.peak_memory_mb()}
-        self.folder.update_run(status="finished", **end, **more)
+        self.folder.update_run(finished=_now(), seconds=seconds, peak_memory_mb=facts.peak_memory_mb(), **more)
         for logger in self.loggers:
             _log_outcome(logger, self.folder.run(), self.folder.metrics())
 
@@ -139,6 +155,9 @@ def running(job: Job) -> Iterator[Job]:
     with _hearing():
         try:
             yield job
+        except Pruned as end:
+            job.prune(end)
+            job.close(exit_code=0)
         except BaseException as error:
             ended = _as_it_was(error)
             job.fail(ended)
@@ -172,7 +191,7 @@ def _as_it_was(error: BaseException) -> BaseException:
 
 def _without(secret: set[str], word: str) -> str:
     key, equals, value = word.partition("=")
-    return f"{key}={REMOVED}" if equals and value.strip("'\"") in secret else word
+    return f"{key}={REMOVED}" if equals and value.strip("'\"") in secret else LOGIN.sub("", word)
 
 
 def _reason(error: BaseException) -> str:
