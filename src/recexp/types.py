@@ -6,7 +6,7 @@ Shape suffixes, here and everywhere: B queries in a batch · Q rows of scores (Q
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -82,6 +82,95 @@ class Dataset:
     @property
     def num_items(self) -> int:
         return self.items.height
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Tokens of each row of a feature table, as many as it has: one category, some genres, many words.
+
+    Shape:
+        row r has `[offsets[r], offsets[r + 1])` of tokens [T] int64 from 0 to size - 1 and of weights [T] float32;
+        offsets [R + 1] int64.
+    """
+
+    offsets: Tensor
+    tokens: Tensor
+    weights: Tensor
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @staticmethod
+    def single(tokens: np.ndarray, size: int) -> Bags:
+        """One token for each row, none where it is PAD."""
+        there = tokens != PAD
+        offsets = torch.from_numpy(np.append(0, np.cumsum(there)).astype(np.int64))
+        kept = torch.from_numpy(tokens[there].astype(np.int64))
+        return Bags(offsets, kept, torch.ones(len(kept)), size)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Standardized numbers, or a vector, of each row of a feature table.
+
+    Shape:
+        values [R, F] float32, 0 where nothing is known.
+    """
+
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+Columns = Mapping[str, Bags | Numbers]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a model may know of each user and item; row number is the dense id, `id` the id itself.
+
+    Users and items that training never saw have an empty bag in `id`: they are known by the rest.
+    """
+
+    users: Columns
+    items: Columns
+    num_users: int
+    num_items: int
+
+    @staticmethod
+    def ids(num_users: int, num_items: int) -> Features:
+        """Nothing but ids, of everybody and everything."""
+        users, items = ({"id": Bags.single(np.arange(size), size)} for size in (num_users, num_items))
+        return Features(users, items, num_users, num_items)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything under flat names, as a file holds it."""
+        flat = {"sizes": torch.tensor([self.num_users, self.num_items])}
+        for side, columns in (("users", self.users), ("items", self.items)):
+            for place, (name, column) in enumerate(columns.items()):
+                for part, value in vars(column).items():
+                    flat[f"{side}/{place}/{part}/{name}"] = torch.as_tensor(value).contiguous()
+        return flat
+
+    @staticmethod
+    def of(flat: Mapping[str, Tensor]) -> Features:
+        """The inverse of `tensors`."""
+        parts: dict[tuple[str, int, str], dict[str, Tensor]] = {}
+        for key, value in flat.items():
+            if key != "sizes":
+                side, place, part, name = key.split("/", 3)
+                parts.setdefault((side, int(place), name), {})[part] = value
+        sides: dict[str, dict[str, Bags | Numbers]] = {"users": {}, "items": {}}
+        for (side, _, name), found in sorted(parts.items()):
+            bag = "tokens" in found
+            sides[side][name] = (
+                Bags(found["offsets"], found["tokens"], found["weights"], int(found["size"]))
+                if bag
+                else Numbers(found["values"])
+            )
+        return Features(**sides, num_users=int(flat["sizes"][0]), num_items=int(flat["sizes"][1]))
 
 
 @dataclass(frozen=True)

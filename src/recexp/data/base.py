@@ -29,12 +29,25 @@ def prepare(
         users, items: raw id (`user`, `item`), then features; ids without an event are left out.
     """
     events = filters(events if "weight" in events.columns else events.with_columns(weight=pl.lit(1.0)))
-    return assemble(name, events, label, _side(events, "user", users), _side(events, "item", items))
+    return assemble(name, events, label, _side(name, events, "user", users), _side(name, events, "item", items))
 
 
-def _side(events: pl.DataFrame, side: str, features: pl.DataFrame | None) -> pl.DataFrame:
+def _side(name: str, events: pl.DataFrame, side: str, features: pl.DataFrame | None) -> pl.DataFrame:
     ids = events.select(pl.col(side).unique().sort())
-    return ids if features is None else ids.join(features, on=side, how="left", maintain_order="left")
+    if features is None:
+        return ids
+    features = features.with_columns(pl.col(side).cast(ids[side].dtype, strict=False)).drop_nulls(side)
+    joined = ids.join(features, on=side, how="left", maintain_order="left")
+    if features.join(ids, on=side, how="semi").is_empty():
+        raise RecexpError(
+            f"{name}: none of the {ids.height:,} {side}s of the events is in the table of {side}s; their ids look "
+            f"like {_some(ids[side])}, those of the table like {_some(features[side])}."
+        )
+    return joined
+
+
+def _some(ids: pl.Series) -> str:
+    return ", ".join(str(one) for one in ids.head(3))
 
 
 def assemble(

@@ -14,6 +14,7 @@ from polars.exceptions import PolarsError
 
 from recexp.data.base import ids, prepare
 from recexp.data.cache import cached
+from recexp.data.feature_files import FeatureFiles
 from recexp.data.filters import Filters
 from recexp.data.lines import RATING, SECONDS, WEIGHT, Field, complaint, decode, first_wrong
 from recexp.data.raw import RawFile, find
@@ -39,6 +40,7 @@ class Table:
         weight: how much an event counts, 0 or more; null for 1.
         rating: what `filters.min_rating` looks at, without being learned; null for the label.
         label: what is learned of an event, such as stars; null for 1.
+        features: tables of the users and the items.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Table:
     rating: str | None
     label: str | None
     filters: Filters
+    features: FeatureFiles
 
     def load(self) -> Dataset:
         """Read the table.
@@ -57,7 +60,7 @@ class Table:
             RecexpError: a missing file or column, an unknown ending, or a value that is not as expected.
         """
         file = find(self.path)
-        return cached([file], asdict(self), lambda: self._prepare(file))
+        return cached([file, *self.features.files()], asdict(self), lambda: self._prepare(file))
 
     def _roles(self) -> dict[str, str]:
         columns = {role: getattr(self, role) for role in ("user", "item", "time", "weight", "rating", "label")}
@@ -73,7 +76,8 @@ class Table:
             _check_days(file, roles["time"], times)
             events = events.sort(times, maintain_order=True)
         name = Path(self.path.removesuffix(".gz")).stem
-        return prepare(name, events, None if self.label is None else "label", self.filters)
+        label = None if self.label is None else "label"
+        return prepare(name, events, label, self.filters, *self.features.tables(None, None))
 
 
 def _typed(role: str, values: pl.Series) -> pl.Series:

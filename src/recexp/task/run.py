@@ -20,7 +20,7 @@ from recexp.store import Folder
 from recexp.task import show
 from recexp.task.assemble import Experiment, make, new_model
 from recexp.task.served import Served, best
-from recexp.types import PAD, Log, Query
+from recexp.types import PAD, Features, Log, Query
 
 
 class Run:
@@ -75,9 +75,15 @@ class Run:
     @cached_property
     def model(self) -> Recommender:
         """The fitted model, ready to score dense ids."""
-        model = new_model(self.config, len(self.users), len(self.items))
+        model = new_model(self.config, len(self.users), len(self.items), self.features)
         model.load_state_dict(self.folder.weights())
         return model.eval()
+
+    @cached_property
+    def features(self) -> Features | None:
+        """What the model knows of users and items, where it looks at features."""
+        flat = self.folder.features()
+        return Features.of(flat) if flat else None
 
     @cached_property
     def served(self) -> Served:

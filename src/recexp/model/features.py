@@ -1,0 +1,118 @@
+"""What is known of a user or an item, as one vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recexp.model.base import lookup
+from recexp.types import PAD, Bags, Columns, Numbers
+
+
+class Known(nn.Module):
+    """Everything known of a row, side by side: the sum of the embeddings of each bag's tokens, and the numbers.
+
+        x_r = [q_r ; sum_t w_rt e_t ; ... ; numbers_r]
+
+    Volkovs, Yu, Poutanen, "DropoutNet: Addressing Cold Start in Recommender Systems", NIPS 2017, on `id_dropout`.
+
+    Args:
+        columns: of one side; bags are embedded, the bag `id` with one embedding for each row that training has.
+        embedding_dim: size of each embedding [count].
+        init_std: standard deviation of the initial embeddings.
+        id_dropout: share of ids hidden in training, so that the other columns must do [0..1).
+    Shape:
+        ids [...] -> [..., dim]; PAD gives zeros.
+    """
+
+    def __init__(self, columns: Columns, embedding_dim: int, init_std: float, id_dropout: float) -> None:
+        super().__init__()
+        self.id_dropout = id_dropout
+        self.columns = nn.ModuleDict()
+        for place, (name, column) in enumerate(columns.items()):
+            key = "id" if name == "id" else f"column_{place}"
+            self.columns[key] = _module(name, column, embedding_dim, init_std)
+        self.dim = sum(int(column.dim) for column in self.columns.values())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        parts = [self._column(key, column, ids.reshape(-1)) for key, column in self.columns.items()]
+        if not parts:
+            return torch.zeros(*ids.shape, 0, device=ids.device)
+        return torch.cat(parts, dim=-1).reshape(*ids.shape, self.dim)
+
+    def _column(self, key: str, column: nn.Module, ids_R: Tensor) -> Tensor:
+        part_RD: Tensor = column(ids_R)
+        if key == "id" and self.training and self.id_dropout:
+            part_RD = part_RD * (torch.rand(len(ids_R), 1, device=ids_R.device) >= self.id_dropout)
+        return part_RD
+
+
+def _module(name: str, column: Bags | Numbers, embedding_dim: int, init_std: float) -> nn.Module:
+    if isinstance(column, Numbers):
+        return Values(column)
+    return Ids(column, embedding_dim, init_std) if name == "id" else Tokens(column, embedding_dim, init_std)
+
+
+class Ids(nn.Module):
+    """One embedding for each row; zero for rows that training never saw."""
+
+    known: Tensor
+
+    def __init__(self, bags: Bags, dim: int, init_std: float) -> None:
+        super().__init__()
+        self.dim = dim
+        self.table = nn.Parameter(torch.randn(bags.size, dim) * init_std)
+        self.register_buffer("known", bags.offsets.diff() > 0, persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return lookup(self.table, ids.where(self.known[ids.clamp(min=0)], PAD))
+
+
+class Tokens(nn.Module):
+    """The weighted sum of a bag's embeddings; only the tokens that there are are looked at."""
+
+    offsets: Tensor
+    tokens: Tensor
+    weights: Tensor
+
+    def __init__(self, bags: Bags, dim: int, init_std: float) -> None:
+        super().__init__()
+        self.dim = dim
+        self.table = nn.Parameter(torch.randn(max(bags.size, 1), dim) * init_std)
+        for name in ("offsets", "tokens", "weights"):
+            self.register_buffer(name, getattr(bags, name), persistent=False)
+
+    def forward(self, ids_R: Tensor) -> Tensor:
+        index_T, begin_R = places(self.offsets, ids_R)
+        return F.embedding_bag(
+            self.tokens[index_T], self.table, begin_R, mode="sum", per_sample_weights=self.weights[index_T]
+        )
+
+    def given(self, tokens_RT: Tensor, weights_RT: Tensor) -> Tensor:
+        """The same of bags that are no rows of the table: tokens with PAD where there are fewer, [R, D]."""
+        return (lookup(self.table, tokens_RT) * weights_RT[..., None]).sum(-2)
+
+
+class Values(nn.Module):
+    """Numbers as they are."""
+
+    values: Tensor
+
+    def __init__(self, numbers: Numbers) -> None:
+        super().__init__()
+        self.dim = numbers.values.shape[1]
+        self.register_buffer("values", numbers.values, persistent=False)
+
+    def forward(self, ids_R: Tensor) -> Tensor:
+        return lookup(self.values, ids_R)
+
+
+def places(offsets: Tensor, ids_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the tokens of some rows stand, one row after the other, [T], and where each row begins there, [R]."""
+    clamped_R = ids_R.clamp(min=0)
+    start_R = offsets[clamped_R]
+    length_R = (offsets[clamped_R + 1] - start_R) * (ids_R >= 0)
+    begin_R = length_R.cumsum(0) - length_R
+    shift_T = (start_R - begin_R).repeat_interleave(length_R)
+    return torch.arange(len(shift_T), device=ids_R.device) + shift_T, begin_R
