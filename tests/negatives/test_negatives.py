@@ -173,7 +173,7 @@ def test_tables_follow_the_model_but_are_not_saved(negatives):
     assert not list(negatives.parameters())
     tables = list(negatives.to("meta").buffers())
     assert all(table.is_meta for table in tables)
-    assert negatives.refresh(score=None, epoch=0) is None
+    assert negatives.refresh(None, 0, torch.Generator()) is None
 
 
 def test_popularity_keeps_its_distribution_under_a_model_of_16_bits():

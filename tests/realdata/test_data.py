@@ -54,7 +54,7 @@ def test_movielens_100k() -> None:
 
 def test_ncf_movielens_1m() -> None:
     names = ("ncf/ml-1m.train.rating", "ncf/ml-1m.test.rating", "ncf/ml-1m.test.negative")
-    dataset = NCF("ncf", *names, None, FIRST, BARE).load()
+    dataset = NCF("ncf", *names, None, FIRST).load()
     assert counts(dataset) == (6040, 3706, 994169 + 6040)
     assert dataset.negatives is not None
     assert dataset.negatives.shape == (6040, 99)

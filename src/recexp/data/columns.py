@@ -112,8 +112,7 @@ class Vector:
 
     @staticmethod
     def learn(values: pl.Series) -> Vector:
-        widths = values.drop_nulls().list.len()
-        return Vector(int(widths.max() or 0))  # type: ignore[call-overload]
+        return Vector(max((len(vector) for vector in values.drop_nulls()), default=0))
 
     def encode(self, values: pl.Series) -> Numbers:
         table = np.zeros((len(values), self.width), np.float32)

@@ -105,7 +105,7 @@ class Encoder:
         if isinstance(values.dtype, pl.Array):
             values = values.arr.to_list()
         if isinstance(values.dtype, pl.List):
-            if values.dtype.inner.is_numeric():  # type: ignore[union-attr]
+            if values.dtype.inner.is_numeric():
                 return Vector.learn(values)
             return Tokens.learn(values, in_train, _same, False, self.min_count, self.max_size)
         if name in self.text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -93,7 +94,15 @@ class Gradient(Evaluated):
         super().on_train_epoch_start()
         rank = self.trainer.global_rank
         self.generator = torch.Generator(self.device).manual_seed(torch.initial_seed() + rank)
-        self.negatives.refresh(self.model.score, self.current_epoch)
+        self._refresh_negatives()
+
+    def _refresh_negatives(self) -> None:
+        """Show the negatives the model; what that took is a part of the epoch's cost."""
+        began = time.perf_counter()
+        self.model.eval()
+        self.negatives.refresh(self.model.score, self.current_epoch, self.generator)
+        self.model.train()
+        self.log("train/negatives_s", time.perf_counter() - began, on_epoch=True, on_step=False)
 
     def training_step(self, rows: Tensor) -> Tensor:
         batch = self.examples[rows]

@@ -29,11 +29,12 @@ class Known(nn.Module):
     def __init__(self, columns: Columns, embedding_dim: int, init_std: float, id_dropout: float) -> None:
         super().__init__()
         self.id_dropout = id_dropout
-        self.columns = nn.ModuleDict()
-        for place, (name, column) in enumerate(columns.items()):
-            key = "id" if name == "id" else f"column_{place}"
-            self.columns[key] = _module(name, column, embedding_dim, init_std)
-        self.dim = sum(int(column.dim) for column in self.columns.values())
+        parts = {
+            "id" if name == "id" else f"column_{place}": _module(name, column, embedding_dim, init_std)
+            for place, (name, column) in enumerate(columns.items())
+        }
+        self.dim = sum(part.dim for part in parts.values())
+        self.columns = nn.ModuleDict(parts)
 
     def forward(self, ids: Tensor) -> Tensor:
         parts = [self._column(key, column, ids.reshape(-1)) for key, column in self.columns.items()]
@@ -48,7 +49,7 @@ class Known(nn.Module):
         return part_RD
 
 
-def _module(name: str, column: Bags | Numbers, embedding_dim: int, init_std: float) -> nn.Module:
+def _module(name: str, column: Bags | Numbers, embedding_dim: int, init_std: float) -> Ids | Tokens | Values:
     if isinstance(column, Numbers):
         return Values(column)
     return Ids(column, embedding_dim, init_std) if name == "id" else Tokens(column, embedding_dim, init_std)
