@@ -24,7 +24,7 @@ NEEDS = {
 }
 RUN_TIME = {
     "model": {"num_users", "num_items"},
-    "fit": {"loss", "negatives", "optimizer"},
+    "fit": {"loss", "negatives", "examples", "optimizer"},
     "logger": {"save_dir"},
 }
 

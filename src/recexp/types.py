@@ -7,7 +7,7 @@ Shape suffixes, here and everywhere: B queries in a batch · Q rows of scores (Q
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
+
+from recexp.errors import RecexpError
 
 PAD = -1
 """An empty place in a history, a missing candidate, or a user (an item) that training never saw."""
@@ -226,13 +228,16 @@ class Query:
     Shape:
         users [B] int64, PAD for a user unknown to training · start, stop [B] int64 into the log
         · history [B, L] int64, oldest to newest, PAD where empty (at the right)
-        · history_weight [B, L] float32, 0 where empty.
+        · history_weight [B, L] float32, 0 where empty
+        · asked [B, L] bool, True at the places of the history whose items are asked for, and which therefore must not
+          be looked at: Q rows of scores in order of row, then place. None: what follows each history is asked, Q = B.
     """
 
     users: Tensor
     log: Log
     start: Tensor
     stop: Tensor
+    asked: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -247,11 +252,28 @@ class Query:
         return Query(known, Log(items, torch.ones(len(items))), stop - lengths, stop)
 
     def last(self, length: int) -> Query:
-        """The same query with only the newest `length` events of each history."""
-        return Query(self.users, self.log, torch.maximum(self.start, self.stop - length), self.stop)
+        """The same query with only the newest `length` events of each history; nothing asked for may be older."""
+        if self.asked is None:
+            return Query(self.users, self.log, torch.maximum(self.start, self.stop - length), self.stop)
+        if self.asked.shape[1] > length:
+            raise RecexpError(
+                f"examples.max_length={self.asked.shape[1]} asks for events that the model cannot see; "
+                f"it looks at {length}. Type examples.max_length={length}, or raise model.max_length."
+            )
+        return self
 
     def to(self, device: torch.device | str) -> Query:
-        return Query(self.users.to(device), self.log.to(device), self.start.to(device), self.stop.to(device))
+        asked = None if self.asked is None else self.asked.to(device)
+        return Query(self.users.to(device), self.log.to(device), self.start.to(device), self.stop.to(device), asked)
+
+    def asking(self, asked: Tensor) -> Query:
+        """The same query, asking for these places of the histories, [B, L] bool."""
+        return replace(self, asked=asked)
+
+    @property
+    def length(self) -> Tensor:
+        """Events in each history, [B] int64."""
+        return self.stop - self.start
 
     @cached_property
     def _places(self) -> tuple[Tensor, Tensor]:
@@ -325,10 +347,10 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: queries, the item each one met, and how it went.
+    """One training batch: queries, the item met at each place asked for, and how it went.
 
     Shape:
-        query of B · positive [B] int64 · label [B] float32, None if all are 1 · weight [B] float32.
+        query of B · positive [Q] int64 · label [Q] float32, None if all are 1 · weight [Q] float32.
     """
 
     query: Query

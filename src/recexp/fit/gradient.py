@@ -13,8 +13,9 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recexp.data.module import DataModule, Examples, Rows
+from recexp.data.module import DataModule, Rows
 from recexp.errors import RecexpError
+from recexp.examples.base import Examples
 from recexp.fit.base import Evaluated
 from recexp.loss.base import Comparison
 from recexp.model.base import PairScorer
@@ -35,11 +36,12 @@ class Gradient(Evaluated):
     Args:
         loss, negatives: as composed; neither knows the model.
         optimizer: makes the optimizer from the model's parameters.
-        batch_size: training events in a step [count].
+        examples: what one row of training is, as composed: an event, or a whole history with several questions.
+        batch_size: rows of the examples in a step [count].
         patience: validations without improvement before stopping; None: never stop early.
         settings: of `Evaluated`.
     Raises:
-        RecexpError: the loss compares and there is nothing to compare with.
+        RecexpError: the loss compares and there is nothing to compare with; the model cannot answer the examples.
     """
 
     model: PairScorer
@@ -50,6 +52,7 @@ class Gradient(Evaluated):
         patience: int | None,
         loss: nn.Module,
         negatives: Negatives,
+        examples: Examples,
         optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         **settings: Any,
     ) -> None:
@@ -59,10 +62,16 @@ class Gradient(Evaluated):
                 f"{type(loss).__name__} sets positives against negatives, and {type(negatives).__name__} gives none. "
                 "Type loss=ce or loss=squared to learn from labels alone, or negatives=uniform."
             )
+        if examples.asks_many and not self.model.answers_many:
+            raise RecexpError(
+                f"{type(examples).__name__} asks several questions of one history, and {type(self.model).__name__} "
+                "answers one. Type examples=events, or a model of sequences such as model=sasrec."
+            )
         self.batch_size = batch_size
         self.patience = patience
         self.loss = loss
         self.negatives = negatives
+        self.examples = examples
         self.optimizer = optimizer
 
     def configure_callbacks(self) -> list[Callback]:
@@ -78,17 +87,17 @@ class Gradient(Evaluated):
             raise RecexpError(f"optimizer: {error}") from error
 
     def training_loader(self, data: DataModule) -> Rows:
-        """Shuffled rows of the training events."""
-        return data.training_rows(self.batch_size)
+        """Shuffled rows of the examples."""
+        return data.training_rows(self.examples.count(data.split.train), self.batch_size)
 
     def num_batches(self, data: DataModule) -> int:
         """Steps of an epoch."""
-        return -(-len(data.split.train) // self.batch_size)
+        return -(-self.examples.count(data.split.train) // self.batch_size)
 
     def on_fit_start(self) -> None:
         self.negatives.prepare(self.data.split.train, self.data.dataset.num_items)
         self.negatives.to(self.device)
-        self.examples = Examples.of(self.data.split.train, self.data.dataset.num_users, self.device)
+        self.examples.prepare(self.data.split.train, self.data.dataset.num_users, self.device)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -105,7 +114,7 @@ class Gradient(Evaluated):
         self.log("train/negatives_s", time.perf_counter() - began, on_epoch=True, on_step=False)
 
     def training_step(self, rows: Tensor) -> Tensor:
-        batch = self.examples[rows]
+        batch = self.examples(rows, self.generator)
         candidates = self.negatives(batch.positive, batch.query, self.generator)
         candidates = replace(candidates, label=batch.label, weight=batch.weight)
         scores_QC = self.model(batch.query, candidates.items)

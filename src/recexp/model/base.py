@@ -20,9 +20,14 @@ class Recommender(nn.Module):
 
 
 class PairScorer(Recommender):
-    """A model trained by gradient: `forward(query, items) -> [Q, C]`, scores unscaled."""
+    """A model trained by gradient: `forward(query, items) -> [Q, C]`, scores unscaled.
+
+    Attributes:
+        answers_many: whether it heeds `query.asked`, several questions about one history.
+    """
 
     num_items: int
+    answers_many = False
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:
         if items is None:

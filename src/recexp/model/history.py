@@ -1,27 +1,34 @@
-"""What a user did, as one vector: for the two-tower network's `model.history`.
-
-Each of them gives the state after every event, so that one pass over a sequence learns from all its prefixes.
-"""
+"""What a user did, as one vector: for the two-tower network's `model.history`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recexp.errors import RecexpError, nearest
+from recexp.model.dropout import Dropout
+from recexp.model.sequences import Asked, buckets
+from recexp.model.transformer import Transformer
+from recexp.types import PAD, Query
 
 SHARED, OWN = EMBEDDINGS = ("shared", "own")
+Embed = Callable[[Tensor], Tensor]
 
 
 class History(nn.Module):
-    """A history encoder.
+    """A history encoder: one pass over a history answers every place that is asked for, from the events before it.
 
     Args:
-        embedding_dim: size of an event's vector and of the state [count].
-        max_length: events of history seen [count].
+        embedding_dim: D, size of an event's vector and of the answer [count].
+        max_length: places of a history read, the one asked for included [count].
         embedding: `shared`, the events' items have the embeddings of the item tower's ids; or their `own`.
     Shape:
-        vectors [B, L, D], weight [B, L], oldest first, weight 0 behind the newest -> states [B, L, D].
+        query of B histories, Q places asked for, embed [...] -> [..., D] -> answers [Q, D].
+    Raises:
+        RecexpError: embedding is neither.
     """
 
     def __init__(self, embedding_dim: int, max_length: int, embedding: str) -> None:
@@ -36,41 +43,54 @@ class History(nn.Module):
         self.max_length = max_length
         self.embedding = embedding
 
-    def last(self, vectors_BLD: Tensor, weight_BL: Tensor) -> Tensor:
-        """The state after the newest event, zero where there is none, [B, D]."""
-        length_B = (weight_BL > 0).sum(1)
-        if not vectors_BLD.shape[1]:
-            return vectors_BLD.new_zeros(len(vectors_BLD), self.dim)
-        states_BLD = self(vectors_BLD, weight_BL)
-        newest_B11 = (length_B - 1).clamp(min=0)[:, None, None].expand(-1, 1, self.dim)
-        state_BD: Tensor = states_BLD.gather(1, newest_B11)[:, 0]
-        return state_BD * (length_B > 0)[:, None]
+    def forward(self, query: Query, embed: Embed) -> Tensor:
+        answers, places = [], []
+        for bucket in buckets(Asked.of(query, self.max_length)):
+            states_NLD = self.states(embed(earlier(bucket.item)), bucket.length)
+            answers.append(states_NLD[bucket.asked])
+            places.append(bucket.answer)
+        answers_QD: Tensor = F.embedding(torch.cat(places).argsort(), torch.cat(answers))
+        return answers_QD
+
+    def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
+        """What is known at each place, from the vectors at it and before, [N, L, D]; behind `length` is padding."""
+        raise NotImplementedError
+
+
+def earlier(items_NL: Tensor) -> Tensor:
+    """Each place with the item of the place before it, nothing at the first, [N, L]."""
+    return F.pad(items_NL[:, :-1], (1, 0), value=PAD)
 
 
 class Mean(History):
-    """The weighted mean of the last `max_length` events.
+    """The weighted mean of the events.
 
-    h_t = sum_{j = t - max_length + 1 .. t} a_j q_j / sum_j a_j
+        h_t = sum_{j < t} a_j q_j / sum_{j < t} a_j
+
+    Covington, Adams, Sargin, "Deep Neural Networks for YouTube Recommendations", RecSys 2016, section 3.2.
+    Differs from the paper: events weigh a_j, which the data gives.
     """
 
-    def forward(self, vectors_BLD: Tensor, weight_BL: Tensor) -> Tensor:
-        sums_BLD = self._window((vectors_BLD * weight_BL[..., None]).cumsum(1))
-        return sums_BLD / self._window(weight_BL.cumsum(1)[..., None]).clamp(min=1e-12)
+    def forward(self, query: Query, embed: Embed) -> Tensor:
+        recent = query.last(self.max_length)
+        vectors_BLD, weight_BL = embed(recent.history), recent.history_weight
+        if query.asked is None:
+            share_BL = weight_BL / weight_BL.sum(1, keepdim=True).clamp(min=1e-12)
+            return (share_BL[:, None] @ vectors_BLD)[:, 0] if vectors_BLD.shape[1] else vectors_BLD.sum(1)
+        weighted_BLD = F.pad(vectors_BLD * weight_BL[..., None], (0, 0, 1, 0))[:, :-1]
+        total_BL = F.pad(weight_BL, (1, 0))[:, :-1].cumsum(1)
+        return (weighted_BLD.cumsum(1) / total_BL.clamp(min=1e-12)[..., None])[query.asked]
 
-    def _window(self, sums_BLD: Tensor) -> Tensor:
-        before_BLD = torch.zeros_like(sums_BLD)
-        before_BLD[:, self.max_length :] = sums_BLD[:, : -self.max_length]
-        return sums_BLD - before_BLD
-
-    def last(self, vectors_BLD: Tensor, weight_BL: Tensor) -> Tensor:
-        share_BL = weight_BL / weight_BL.sum(1, keepdim=True).clamp(min=1e-12)
-        return (share_BL[:, None] @ vectors_BLD)[:, 0] if vectors_BLD.shape[1] else vectors_BLD.sum(1)
+    def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
+        # the first place has nothing before it, so place t is the mean of t vectors
+        count_L = torch.arange(vectors_NLD.shape[1], device=vectors_NLD.device).clamp(min=1)
+        return vectors_NLD.cumsum(1) / count_L[:, None]
 
 
 class GRU(History):
-    """A gated recurrent network over the last `max_length` events.
+    """A gated recurrent network.
 
-        h_t = GRU(h_{t-1}, q_t)
+        h_t = GRU(h_{t-1}, q_{t-1})
 
     Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016, section 3.1.
     Differs from the paper: a part of a user tower; event weights do not count.
@@ -82,9 +102,37 @@ class GRU(History):
 
     def __init__(self, embedding_dim: int, max_length: int, embedding: str, num_layers: int, dropout: float) -> None:
         super().__init__(embedding_dim, max_length, embedding)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(embedding_dim, embedding_dim, num_layers, batch_first=True)
 
-    def forward(self, vectors_BLD: Tensor, weight_BL: Tensor) -> Tensor:
-        states_BLD: Tensor = self.gru(self.dropout(vectors_BLD))[0]
-        return states_BLD
+    def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
+        states_NLD: Tensor = self.gru(self.dropout(vectors_NLD))[0]
+        return states_NLD
+
+
+class Attention(History):
+    """A causal transformer.
+
+        h = Transformer(dropout(q_{t-1} + P)),   each place seeing itself and earlier ones
+
+    Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section 3.
+    Differs from the paper: a part of a user tower; positions count from the newest place; event weights do not count.
+
+    Args:
+        init_std: standard deviation of the initial positions.
+        layers: the transformer.
+    """
+
+    def __init__(
+        self, embedding_dim: int, max_length: int, embedding: str, init_std: float, layers: Transformer
+    ) -> None:
+        super().__init__(embedding_dim, max_length, embedding)
+        self.position = nn.Parameter(torch.randn(max_length, embedding_dim) * init_std)
+        self.dropout = Dropout(layers.dropout)
+        self.layers = layers
+
+    def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
+        place_L = torch.arange(vectors_NLD.shape[1], device=vectors_NLD.device)
+        index_NL = (place_L + self.max_length - length_N[:, None]).clamp(0, self.max_length - 1)
+        states_NLD: Tensor = self.layers(self.dropout(vectors_NLD + F.embedding(index_NL, self.position)), length_N)
+        return states_NLD

@@ -40,10 +40,12 @@ class TwoTower(Factored):
         history: its encoder.
         features: what is known of users and items.
     Shape:
-        query of B with history, items [C] or [B, C] -> scores [B, C].
+        query of B with history, Q places asked for, items [C] or [Q, C] -> scores [Q, C].
     Raises:
         RecexpError: similarity is neither, or nothing is known of items.
     """
+
+    answers_many = True
 
     def __init__(
         self,
@@ -71,10 +73,10 @@ class TwoTower(Factored):
         self.item_tower = tower(self.item.dim, hidden_dims, embedding_dim, dropout)
 
     def encode_query(self, query: Query) -> Tensor:
-        recent = query.last(self.history.max_length)
-        h_BD = self.history.last(self.events(recent.history), recent.history_weight)
-        encoding_BD: Tensor = self.user_tower(torch.cat([self.user(query.users), h_BD], dim=-1))
-        return self.similarity(encoding_BD)
+        x_BU, h_QD = self.user(query.users), self.history(query, self.events)
+        x_QU = x_BU if query.asked is None else x_BU[query.asked.nonzero()[:, 0]]
+        encoding_QD: Tensor = self.user_tower(torch.cat([x_QU, h_QD], dim=-1))
+        return self.similarity(encoding_QD)
 
     def encode_items(self, items: Tensor) -> Tensor:
         if items.dim() < 2:

@@ -44,7 +44,7 @@ class Draws(nn.Module):
         num_negatives: n, items drawn for each positive [count].
         seen: `keep` lets other items of the user's training history count as negatives, `mask` does not.
     Raises:
-        RecexpError: num_negatives below 1, an unknown `seen`, or `mask` where rows are not users.
+        RecexpError: num_negatives below 1, or an unknown `seen`.
     """
 
     keys: Tensor
@@ -75,17 +75,17 @@ class Draws(nn.Module):
     def forward(self, positive: Tensor, drawn_QN: Tensor, query: Query) -> Candidates:
         valid_QN = (drawn_QN != positive[:, None]) & (drawn_QN != PAD)
         if self.seen == "mask":
-            valid_QN &= ~self.has_seen(query.users, drawn_QN)
+            valid_QN &= ~self.has_seen(row_users(query), drawn_QN)
         items_QC = torch.cat([positive[:, None], drawn_QN.clamp(min=0)], dim=1)
         valid_QC = torch.cat([torch.ones_like(valid_QN[:, :1]), valid_QN], dim=1)
         return Candidates(items_QC, torch.zeros_like(positive), valid_QC)
 
     def has_seen(self, users: Tensor, items_QN: Tensor) -> Tensor:
         """Which of its items the user of each row has in train, [Q, N] bool."""
-        if len(users) != len(items_QN):
-            raise RecexpError(
-                f"negatives.seen=mask was asked for {len(items_QN)} rows of {len(users)} users; "
-                "it needs one user per row. Type negatives.seen=keep for a model that learns every place of a history."
-            )
         key_QN = users[:, None] * self.num_items + items_QN
         return self.keys[torch.searchsorted(self.keys, key_QN)] == key_QN
+
+
+def row_users(query: Query) -> Tensor:
+    """The user of each of the query's Q rows of scores, [Q]."""
+    return query.users if query.asked is None else query.users[query.asked.nonzero()[:, 0]]

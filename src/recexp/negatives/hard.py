@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recexp.errors import RecexpError
-from recexp.negatives.base import Draws, Negatives, Score
+from recexp.negatives.base import Draws, Negatives, Score, row_users
 from recexp.types import PAD, Candidates, Interactions, Log, Query
 
 CHUNK = 512
@@ -82,4 +82,4 @@ class Hard(Negatives):
         easy = (rows, self.num_negatives - self.num_hard)
         easy_QN = torch.randint(self.num_items, easy, generator=generator, device=device)
         place_QH = torch.randint(self.num_kept, (rows, self.num_hard), generator=generator, device=device)
-        return self.draws(positive, torch.cat([self.hard[query.users].gather(1, place_QH), easy_QN], dim=1), query)
+        return self.draws(positive, torch.cat([self.hard[row_users(query)].gather(1, place_QH), easy_QN], dim=1), query)

@@ -111,7 +111,7 @@ class Experiment:
 
     def module(self, model: Recommender, checkpoints: Path) -> Evaluated:
         """The LightningModule that fits the model."""
-        pieces = {name: make(self.config[name]) for name in ("loss", "negatives") if name in self.config}
+        pieces = {name: make(self.config[name]) for name in ("loss", "negatives", "examples") if name in self.config}
         if "optimizer" in self.config:
             pieces["optimizer"] = make(self.config.optimizer, _partial_=True)
         common = {"evaluations": self.evaluations, "monitor": self.protocol.monitor, "seed": self.seed}
