@@ -180,10 +180,14 @@ class Holdout:
     """Questions with known answers: what a user had done (`history`), and what they did next (`target`).
 
     `history` may hold users without a target; every user of `target` is asked once.
+
+    Attributes:
+        candidates: the items that a full ranking ranks, ascending, [C]; None: all.
     """
 
     history: Interactions
     target: Interactions
+    candidates: np.ndarray | None = None
 
     @cached_property
     def users(self) -> np.ndarray:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recexp.model.base import lookup
 from recexp.types import PAD, Bags, Columns, Numbers
+
+
+Inputs = Iterable[Tensor]
 
 
 class Known(nn.Module):
@@ -29,9 +35,10 @@ class Known(nn.Module):
     def __init__(self, columns: Columns, embedding_dim: int, init_std: float, id_dropout: float) -> None:
         super().__init__()
         self.id_dropout = id_dropout
+        self.names = [*columns]
         parts = {
-            "id" if name == "id" else f"column_{place}": _module(name, column, embedding_dim, init_std)
-            for place, (name, column) in enumerate(columns.items())
+            "id" if name == "id" else f"column_{place}": column(name, one, embedding_dim, init_std)
+            for place, (name, one) in enumerate(columns.items())
         }
         self.dim = sum(part.dim for part in parts.values())
         self.columns = nn.ModuleDict(parts)
@@ -42,6 +49,11 @@ class Known(nn.Module):
             return torch.zeros(*ids.shape, 0, device=ids.device)
         return torch.cat(parts, dim=-1).reshape(*ids.shape, self.dim)
 
+    def given(self, inputs: Inputs) -> Tensor:
+        """The same for a row that is no row of the tables: what `inputs` returns for those that are, [R, dim]."""
+        pieces = iter(inputs)
+        return torch.cat([one.given(*islice(pieces, one.num_inputs)) for one in of(self.columns.values())], dim=-1)
+
     def _column(self, key: str, column: nn.Module, ids_R: Tensor) -> Tensor:
         part_RD: Tensor = column(ids_R)
         if key == "id" and self.training and self.id_dropout:
@@ -49,16 +61,35 @@ class Known(nn.Module):
         return part_RD
 
 
-def _module(name: str, column: Bags | Numbers, embedding_dim: int, init_std: float) -> Ids | Tokens | Values:
-    if isinstance(column, Numbers):
-        return Values(column)
-    return Ids(column, embedding_dim, init_std) if name == "id" else Tokens(column, embedding_dim, init_std)
+def of(columns: Iterable[nn.Module]) -> Iterable[Ids | Tokens | Values]:
+    """The columns, as what they are."""
+    return columns  # type: ignore[return-value]
+
+
+def inputs(columns: Iterable[nn.Module], ids_R: Tensor) -> list[Tensor]:
+    """What is known of some rows, as `given` takes it: the id; tokens [R, T] and weights [R, T]; numbers [R, F]."""
+    return [one_input for one in of(columns) for one_input in one.inputs(ids_R)]
+
+
+def names(columns: Iterable[nn.Module], called: Sequence[str], side: str) -> list[str]:
+    """A name for each of the inputs."""
+    pairs = zip(of(columns), called, strict=True)
+    return [f"{side if name == 'id' else name}{ending}" for one, name in pairs for ending in one.endings]
+
+
+def column(name: str, one: Bags | Numbers, embedding_dim: int, init_std: float) -> Ids | Tokens | Values:
+    """The column as it is embedded."""
+    if isinstance(one, Numbers):
+        return Values(one)
+    return Ids(one, embedding_dim, init_std) if name == "id" else Tokens(one, embedding_dim, init_std)
 
 
 class Ids(nn.Module):
     """One embedding for each row; zero for rows that training never saw."""
 
     known: Tensor
+    endings = ("",)
+    num_inputs = 1
 
     def __init__(self, bags: Bags, dim: int, init_std: float) -> None:
         super().__init__()
@@ -69,6 +100,13 @@ class Ids(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         return lookup(self.table, ids.where(self.known[ids.clamp(min=0)], PAD))
 
+    def inputs(self, ids_R: Tensor) -> tuple[Tensor, ...]:
+        return (ids_R,)
+
+    def given(self, ids_R: Tensor) -> Tensor:
+        vectors_RD: Tensor = self(ids_R)
+        return vectors_RD
+
 
 class Tokens(nn.Module):
     """The weighted sum of a bag's embeddings; only the tokens that there are are looked at."""
@@ -76,6 +114,8 @@ class Tokens(nn.Module):
     offsets: Tensor
     tokens: Tensor
     weights: Tensor
+    endings = ("_tokens", "_weights")
+    num_inputs = 2
 
     def __init__(self, bags: Bags, dim: int, init_std: float) -> None:
         super().__init__()
@@ -90,6 +130,16 @@ class Tokens(nn.Module):
             self.tokens[index_T], self.table, begin_R, mode="sum", per_sample_weights=self.weights[index_T]
         )
 
+    def inputs(self, ids_R: Tensor) -> tuple[Tensor, ...]:
+        index_T, begin_R = places(self.offsets, ids_R)
+        length_R = torch.cat([begin_R, begin_R.new_tensor([len(index_T)])]).diff()
+        place_RT = torch.arange(max(1, int(length_R.max())), device=ids_R.device).expand(len(ids_R), -1)
+        filled_RT = place_RT < length_R[:, None]
+        tokens_RT = torch.full(place_RT.shape, PAD, device=ids_R.device)
+        weights_RT = torch.zeros(place_RT.shape, device=ids_R.device)
+        tokens_RT[filled_RT], weights_RT[filled_RT] = self.tokens[index_T], self.weights[index_T]
+        return tokens_RT, weights_RT
+
     def given(self, tokens_RT: Tensor, weights_RT: Tensor) -> Tensor:
         """The same of bags that are no rows of the table: tokens with PAD where there are fewer, [R, D]."""
         return (lookup(self.table, tokens_RT) * weights_RT[..., None]).sum(-2)
@@ -99,6 +149,8 @@ class Values(nn.Module):
     """Numbers as they are."""
 
     values: Tensor
+    endings = ("",)
+    num_inputs = 1
 
     def __init__(self, numbers: Numbers) -> None:
         super().__init__()
@@ -107,6 +159,12 @@ class Values(nn.Module):
 
     def forward(self, ids_R: Tensor) -> Tensor:
         return lookup(self.values, ids_R)
+
+    def inputs(self, ids_R: Tensor) -> tuple[Tensor, ...]:
+        return (lookup(self.values, ids_R),)
+
+    def given(self, values_RF: Tensor) -> Tensor:
+        return values_RF
 
 
 def places(offsets: Tensor, ids_R: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recexp.errors import RecexpError, nearest
-from recexp.model.base import Factored
+from recexp.model.base import Factored, Tower
 from recexp.model.features import Ids, Known
 from recexp.model.history import OWN, History
+from recexp.model.towers import ItemTower, QueryTower
 from recexp.types import Bags, Features, Query
 
 SIMILARITIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -74,15 +75,24 @@ class TwoTower(Factored):
 
     def encode_query(self, query: Query) -> Tensor:
         x_BU, h_QD = self.user(query.users), self.history(query, self.events)
-        x_QU = x_BU if query.asked is None else x_BU[query.asked.nonzero()[:, 0]]
-        encoding_QD: Tensor = self.user_tower(torch.cat([x_QU, h_QD], dim=-1))
-        return self.similarity(encoding_QD)
+        return self.query_of(x_BU if query.asked is None else x_BU[query.asked.nonzero()[:, 0]], h_QD)
+
+    def query_of(self, x_QU: Tensor, h_QD: Tensor) -> Tensor:
+        """f(x, h), [Q, D]."""
+        return self.similarity(self.user_tower(torch.cat([x_QU, h_QD], dim=-1)))
 
     def encode_items(self, items: Tensor) -> Tensor:
         if items.dim() < 2:
-            return self.similarity(self.item_tower(self.item(items)))
+            return self.item_of(self.item(items))
         distinct, place = items.unique(return_inverse=True)
         return self.encode_items(distinct)[place]
+
+    def item_of(self, x_CX: Tensor) -> Tensor:
+        """g(x), [C, D]."""
+        return self.similarity(self.item_tower(x_CX))
+
+    def towers(self) -> tuple[Tower, Tower]:
+        return QueryTower(self, self.user), ItemTower(self, self.item)
 
     def events(self, items_BL: Tensor) -> Tensor:
         """q_j of the items of a history, zero where it is empty, [B, L, D]."""
