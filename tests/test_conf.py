@@ -20,6 +20,7 @@ NEEDS = {
     "sequence_file": ["data.path=x.txt"],
     "evaluate": ["run=x"],
     "recommend": ["run=x"],
+    "export": ["run=x"],
     "solve": ["model=popularity"],
 }
 RUN_TIME = {

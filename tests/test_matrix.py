@@ -13,7 +13,7 @@ NEGATIVES = ["uniform", "popularity", "in_batch", "full"]
 
 
 FEW_FACTORS = {
-    "dssm": ["model.embedding_dim=2", "model.hidden_dims=[4]"],
+    "dssm": ["model.embedding_dim=2", "model.hidden_dims=[16]"],
     "mf": ["model.embedding_dim=2"],
     "two_tower": ["model.embedding_dim=4", "model.hidden_dims=[16]", "model.dropout=0.0"],
 }

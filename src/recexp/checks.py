@@ -40,6 +40,8 @@ TOP_LEVEL = {
     "refit": "bool",
     "k": "int",
     "users": "list[Any] | None",
+    "engine": "str",
+    "export": "str | None",
 }
 """Kinds of the keys that belong to no class."""
 

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from recexp.model.base import lookup
 from recexp.types import PAD, Bags, Columns, Numbers
 
-
 Inputs = Iterable[Tensor]
 
 

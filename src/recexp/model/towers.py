@@ -74,13 +74,14 @@ class QueryTower(Tower):
             events_IE = model.events(torch.arange(model.num_items)[None])[0]
         self.register_buffer("events", events_IE, persistent=False)
 
-    def forward(self, history_RL: Tensor, *given: Tensor) -> Tensor:
+    def forward(self, *given: Tensor) -> Tensor:
+        history_RL, *known = given
         length_R = (history_RL != PAD).sum(1) + 1
         vectors_RLE = lookup(self.events, earlier(F.pad(history_RL, (0, 1), value=PAD)))
         states_RLE = self.model.history.states(vectors_RLE, length_R)
         last_R1E = (length_R - 1)[:, None, None].expand(-1, 1, states_RLE.shape[-1])
         h_RE = states_RLE.gather(1, last_R1E)[:, 0]
-        x_RU = self.side.given(given) if given else h_RE[:, :0]
+        x_RU = self.side.given(known) if known else h_RE[:, :0]
         return self.model.query_of(x_RU, h_RE)
 
     def inputs(self, rows: Query) -> list[Tensor]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from omegaconf import DictConfig
@@ -93,6 +95,17 @@ class Run:
         return Served(self.model, trained).to("cuda" if accelerated else "cpu")
 
     @cached_property
+    def answers(self) -> Callable[[Query, slice, int], pl.DataFrame]:
+        """Who makes the lists of some rows of a query; `exported.answers` knows others than the model."""
+        return partial(best, self.served)
+
+    def known(self, query: Query) -> Query:
+        """The query with users that training never saw as what they are: unknown."""
+        trained = self._ids[1].to_numpy()
+        known = np.append(trained, [False])[np.minimum(query.users.numpy(), len(trained))]
+        return replace(query, users=query.users.where(torch.from_numpy(known), PAD))
+
+    @cached_property
     def _source(self) -> Aligned:
         return Aligned(make(self.config.data), self.users, self.items, self.facts.get("data", ""))
 
@@ -157,7 +170,7 @@ class Run:
         size = self.experiment.protocol.batch_size
         query = query.to(self.served.trained.device)
         starts = show.tracked(range(0, max(len(query), 1), size), "recommending")
-        lists = pl.concat([best(self.served, query, slice(start, start + size), k) for start in starts])
+        lists = pl.concat([self.answers(query, slice(start, start + size), k) for start in starts])
         user, item = names[lists["row"]].alias("user"), self.items[lists["item"]].alias("item")
         return lists.select(user, item, "rank", "score")
 
