@@ -7,7 +7,7 @@ Shape suffixes, here and everywhere: B queries in a batch · Q rows of scores (Q
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,13 +22,17 @@ PAD = -1
 """An empty place in a history, a missing candidate, or a user (an item) that training never saw."""
 
 
+NO_CONTEXT = np.zeros((0, 0), np.int32)
+
+
 @dataclass(frozen=True)
 class Interactions:
     """What happened: one row per event, sorted by user, then time, then order in the file.
 
     Shape:
         user, item [N] int32 dense ids · time [N] int64 seconds since 1970 (0 if unknown)
-        · weight [N] float32, how much the event counts (1 if unknown) · label [N] float32, 1 or a rating.
+        · weight [N] float32, how much the event counts (1 if unknown) · label [N] float32, 1 or a rating
+        · context [N, F] int32, codes of the circumstances that `Dataset.context` names (F = 0: none are known).
     """
 
     user: np.ndarray
@@ -36,6 +40,11 @@ class Interactions:
     time: np.ndarray
     weight: np.ndarray
     label: np.ndarray
+    context: np.ndarray = NO_CONTEXT
+
+    def __post_init__(self) -> None:
+        if self.context is NO_CONTEXT:
+            object.__setattr__(self, "context", np.zeros((len(self.user), 0), np.int32))
 
     def __len__(self) -> int:
         return len(self.user)
@@ -65,6 +74,7 @@ class Dataset:
         part: [N] int8 for `split=given`: 0 train, 1 validation, 2 test; None where the files do not say.
         negatives: [U, n] int32 given test candidates of each user, PAD where there are fewer; None if there are none.
         sha256: of the prepared content, whatever file format it came in.
+        context: of each circumstance of an event (device, hour) its values; a code is a place among them.
         timed: False where the data has no times: `interactions.time` is then the place within the user.
     """
 
@@ -76,6 +86,7 @@ class Dataset:
     negatives: np.ndarray | None = None
     sha256: str = ""
     timed: bool = True
+    context: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def num_users(self) -> int:
@@ -134,12 +145,17 @@ class Features:
     """What a model may know of each user and item; row number is the dense id, `id` the id itself.
 
     Users and items that training never saw have an empty bag in `id`: they are known by the rest.
+
+    Attributes:
+        context: of each circumstance of an event, in order of `Query.context`, its values as rows: one token each, none
+            where training never saw the value.
     """
 
     users: Columns
     items: Columns
     num_users: int
     num_items: int
+    context: Columns = field(default_factory=dict)
 
     @staticmethod
     def ids(num_users: int, num_items: int) -> Features:
@@ -150,7 +166,7 @@ class Features:
     def tensors(self) -> dict[str, Tensor]:
         """Everything under flat names, as a file holds it."""
         flat = {"sizes": torch.tensor([self.num_users, self.num_items])}
-        for side, columns in (("users", self.users), ("items", self.items)):
+        for side, columns in (("users", self.users), ("items", self.items), ("context", self.context)):
             for place, (name, column) in enumerate(columns.items()):
                 for part, value in vars(column).items():
                     flat[f"{side}/{place}/{part}/{name}"] = torch.as_tensor(value).contiguous()
@@ -164,7 +180,7 @@ class Features:
             if key != "sizes":
                 side, place, part, name = key.split("/", 3)
                 parts.setdefault((side, int(place), name), {})[part] = value
-        sides: dict[str, dict[str, Bags | Numbers]] = {"users": {}, "items": {}}
+        sides: dict[str, dict[str, Bags | Numbers]] = {"users": {}, "items": {}, "context": {}}
         for (side, _, name), found in sorted(parts.items()):
             bag = "tokens" in found
             sides[side][name] = (
@@ -234,7 +250,8 @@ class Query:
         · history [B, L] int64, oldest to newest, PAD where empty (at the right)
         · history_weight [B, L] float32, 0 where empty
         · asked [B, L] bool, True at the places of the history whose items are asked for, and which therefore must not
-          be looked at: Q rows of scores in order of row, then place. None: what follows each history is asked, Q = B.
+          be looked at: Q rows of scores in order of row, then place. None: what follows each history is asked, Q = B
+        · context [Q, F] int64, codes of the circumstances in which is asked, PAD where unknown. None: all unknown.
     """
 
     users: Tensor
@@ -242,6 +259,7 @@ class Query:
     start: Tensor
     stop: Tensor
     asked: Tensor | None = None
+    context: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -258,7 +276,7 @@ class Query:
     def last(self, length: int) -> Query:
         """The same query with only the newest `length` events of each history; nothing asked for may be older."""
         if self.asked is None:
-            return Query(self.users, self.log, torch.maximum(self.start, self.stop - length), self.stop)
+            return replace(self, start=torch.maximum(self.start, self.stop - length))
         if self.asked.shape[1] > length:
             raise RecexpError(
                 f"examples.max_length={self.asked.shape[1]} asks for events that the model cannot see; "
@@ -267,8 +285,14 @@ class Query:
         return self
 
     def to(self, device: torch.device | str) -> Query:
-        asked = None if self.asked is None else self.asked.to(device)
-        return Query(self.users.to(device), self.log.to(device), self.start.to(device), self.stop.to(device), asked)
+        asked, context = (None if one is None else one.to(device) for one in (self.asked, self.context))
+        places = self.start.to(device), self.stop.to(device)
+        return Query(self.users.to(device), self.log.to(device), *places, asked, context)
+
+    def rows(self, some: slice) -> Query:
+        """Some of the rows of a query that asks for what follows each history."""
+        context = None if self.context is None else self.context[some]
+        return Query(self.users[some], self.log, self.start[some], self.stop[some], None, context)
 
     def asking(self, asked: Tensor) -> Query:
         """The same query, asking for these places of the histories, [B, L] bool."""

@@ -17,7 +17,7 @@ Write = Callable[[str, str | bytes], Path]
 
 
 def load(filters: Filters, items: str) -> Dataset:
-    return Table("e.csv", "user", "item", None, None, None, None, filters, FeatureFiles(None, items)).load()
+    return Table("e.csv", "user", "item", None, None, None, None, [], filters, FeatureFiles(None, items)).load()
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

@@ -19,7 +19,7 @@ from recexp.types import Candidates, Interactions, Query
 
 CONF = Path(__file__).parents[2] / "conf"
 LOSSES = {
-    "ce": CE(),
+    "ce": CE(alpha=1.0),
     "squared": Squared(),
     "pairwise": Pairwise(),
     "triplet": Triplet(margin=0.7),

@@ -83,8 +83,8 @@ def test_sequences(path: str, expected: tuple[int, int, int]) -> None:
 
 
 def test_tables() -> None:
-    frappe = Table("fields/frappe-named.csv", "user", "item", None, "cnt", None, None, FIRST, BARE).load()
+    frappe = Table("fields/frappe-named.csv", "user", "item", None, "cnt", None, None, [], FIRST, BARE).load()
     assert counts(frappe) == (757, 2009, 7129)
     reviews = "text/amazon-musical-instruments-5core.reviews.jsonl"
-    music = Table(reviews, "reviewerID", "asin", "unixReviewTime", None, None, "overall", FIRST, BARE).load()
+    music = Table(reviews, "reviewerID", "asin", "unixReviewTime", None, None, "overall", [], FIRST, BARE).load()
     assert counts(music) == (1429, 900, 10261)

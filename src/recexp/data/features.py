@@ -74,6 +74,7 @@ class Encoder:
             _encoded(items, dataset.items, fitted.items, train.item, _extra_items(items, dataset, train)),
             dataset.num_users,
             dataset.num_items,
+            _circumstances(dataset, train),
         )
 
     def fit(self, dataset: Dataset, train: Interactions) -> Fitted:
@@ -121,6 +122,15 @@ class Encoder:
 
     def _extra_users(self, chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:
         return {NEIGHBOURS: _neighbours(dataset, train)} if NEIGHBOURS in chosen else {}
+
+
+def _circumstances(dataset: Dataset, train: Interactions) -> Columns:
+    """The values of each circumstance, known where train has them."""
+    columns = {}
+    for place, (name, values) in enumerate(dataset.context.items()):
+        known = np.isin(np.arange(len(values)), train.context[:, place])
+        columns[name] = Bags.single(np.where(known, np.arange(len(values)), PAD), len(values))
+    return columns
 
 
 def _same(lists: pl.Series) -> pl.Series:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from recexp.data.base import ids, prepare
+from recexp.data.base import CONTEXT, ids, prepare
 from recexp.data.cache import cached
 from recexp.data.feature_files import FeatureFiles
 from recexp.data.filters import Filters
@@ -25,6 +26,10 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = ".parquet"
 YMD = (19000101, 21001231)
+CLOCK: dict[str, Callable[[pl.Series], pl.Series]] = {
+    "hour": lambda time: time.cast(pl.Datetime("us")).dt.hour(),
+    "weekday": lambda time: time.cast(pl.Datetime("us")).dt.weekday(),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Table:
         weight: how much an event counts, 0 or more; null for 1.
         rating: what `filters.min_rating` looks at, without being learned; null for the label.
         label: what is learned of an event, such as stars; null for 1.
+        context: columns with the circumstances of an event, known when somebody asks, such as device; `hour` of the day
+            and `weekday` (1 is Monday) come from the time, UTC, where no columns are called so.
         features: tables of the users and the items.
     """
 
@@ -50,6 +57,7 @@ class Table:
     weight: str | None
     rating: str | None
     label: str | None
+    context: Sequence[str]
     filters: Filters
     features: FeatureFiles
 
@@ -66,11 +74,21 @@ class Table:
         columns = {role: getattr(self, role) for role in ("user", "item", "time", "weight", "rating", "label")}
         return {role: column for role, column in columns.items() if column is not None}
 
+    def _circumstances(self, file: RawFile) -> dict[str, str]:
+        """Those that the file has."""
+        from_time = [] if self.time is None else [name for name in CLOCK if name in self.context]
+        if not self.context:
+            return {}
+        there = _columns(file)
+        return {CONTEXT + name: name for name in self.context if name in there or name not in from_time}
+
     def _prepare(self, file: RawFile) -> Dataset:
-        roles = self._roles()
-        raw = _read(file, roles)
-        events = raw.with_columns(_typed(role, raw[role]) for role in roles)
+        roles, circumstances = self._roles(), self._circumstances(file)
+        raw = _read(file, roles | circumstances)
+        events = raw.with_columns(_typed(role, raw[role]) for role in [*roles, *circumstances])
         _check(file, raw, events, roles)
+        clock = [name for name in self.context if CONTEXT + name not in circumstances]
+        events = events.with_columns(_of_clock(name, events["time"]) for name in clock)
         if "time" in roles:
             times = moments(raw["time"])
             _check_days(file, roles["time"], times)
@@ -83,7 +101,13 @@ class Table:
 def _typed(role: str, values: pl.Series) -> pl.Series:
     if role in ("user", "item"):
         return ids(values)
+    if role.startswith(CONTEXT):
+        return values.cast(pl.String)
     return seconds(values) if role == "time" else values.cast(pl.Float32, strict=False)
+
+
+def _of_clock(name: str, time: pl.Series) -> pl.Series:
+    return CLOCK[name](time.cast(pl.Int64) * 1_000_000).cast(pl.String).alias(CONTEXT + name)
 
 
 def moments(values: pl.Series) -> pl.Series:
@@ -149,6 +173,15 @@ def _read(file: RawFile, roles: dict[str, str]) -> pl.DataFrame:
     except (PolarsError, OSError) as error:
         _explain(file)
         raise RecexpError(f"{file.name} cannot be read as {kind[1:]}: {str(error).splitlines()[0]}") from error
+
+
+def _columns(file: RawFile) -> list[str]:
+    """The names in the file; what cannot be read is complained of when it is read."""
+    try:
+        kind = _kind(file)
+        return (_scan_parquet(file) if kind == PARQUET else _read_text(file)).collect_schema().names()
+    except (PolarsError, OSError, KeyError):
+        return []
 
 
 def _scan_parquet(file: RawFile) -> pl.LazyFrame:

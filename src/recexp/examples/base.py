@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -39,13 +39,15 @@ class Events:
     """Training events on the model's device.
 
     Shape:
-        user [N] int64 · label [N] float32, None if all are 1 · weight [N] float32; the items are the log's.
+        user [N] int64 · label [N] float32, None if all are 1 · weight [N] float32 · context [N, F] int64; the items are
+        the log's.
     """
 
     log: Log
     user: Tensor
     label: Tensor | None
     weight: Tensor
+    context: Tensor
 
     @staticmethod
     def of(train: Interactions, device: torch.device) -> Events:
@@ -54,9 +56,11 @@ class Events:
             torch.from_numpy(column).to(device) for column in (train.user.astype(np.int64), train.label, train.weight)
         )
         implicit = bool((train.label == 1).all())
-        return Events(Log.of(train).to(device), user_N, None if implicit else label_N, weight_N)
+        context_NF = torch.from_numpy(train.context.astype(np.int64)).to(device)
+        return Events(Log.of(train).to(device), user_N, None if implicit else label_N, weight_N, context_NF)
 
     def batch(self, query: Query, places: Tensor) -> Batch:
         """The batch whose positives are the events [Q] at these places of the log."""
         label = None if self.label is None else self.label[places]
+        query = replace(query, context=self.context[places])
         return Batch(query, self.log.item[places], label, self.weight[places])

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from recexp.errors import RecexpError
 from recexp.model.base import Factored, Tower
-from recexp.model.features import Ids, Inputs, Tokens, Values, column, of
+from recexp.model.features import Circumstances, Ids, Inputs, Tokens, Values, column, of
 from recexp.model.history import SHARED, History, Mean
 from recexp.model.towers import ItemTower, QueryTower
 from recexp.types import Columns, Features, Query
@@ -57,13 +57,19 @@ class DSSM(Factored):
         self.num_items = features.num_items
         self.history: History = Mean(width, max_length, SHARED)
         self.user = Bag(features.users, width, init_std)
+        self.circumstances = Sum(Circumstances(features.context, width, init_std), width)
         self.event = Bag(features.items, width, init_std)
         self.document = Bag(features.items, width, init_std)
         self.query_layers, self.document_layers = (layers([*hidden_dims, embedding_dim]) for _ in range(2))
 
     def encode_query(self, query: Query) -> Tensor:
         x_BW, h_QW = self.user(query.users), self.history(query, self.events)
-        return self.query_of(x_BW if query.asked is None else x_BW[query.asked.nonzero()[:, 0]], h_QW)
+        x_QW = x_BW if query.asked is None else x_BW[query.asked.nonzero()[:, 0]]
+        return self.query_of(self.with_circumstances(x_QW, query.context), h_QW)
+
+    def with_circumstances(self, x_QW: Tensor, context: Tensor | None) -> Tensor:
+        """W_1 x with the circumstances in the bag, [Q, W]."""
+        return x_QW + self.circumstances(context, len(x_QW))
 
     def query_of(self, x_QW: Tensor, h_QW: Tensor) -> Tensor:
         """y_Q / |y_Q|, [Q, D]."""
@@ -120,6 +126,19 @@ class Bag(nn.Module):
         pairs = zip(of(self.columns.values()), self.maps, strict=True)
         parts = [onto(one.given(*islice(pieces, one.num_inputs))) for one, onto in pairs]
         return torch.stack(parts).sum(0)
+
+
+class Sum(nn.Module):
+    """The circumstances' embeddings added up, [Q, width]."""
+
+    def __init__(self, circumstances: Circumstances, width: int) -> None:
+        super().__init__()
+        self.circumstances, self.width = circumstances, width
+        self.names = circumstances.names
+
+    def forward(self, context: Tensor | None, rows: int) -> Tensor:
+        embedded_QE: Tensor = self.circumstances(context, rows)
+        return embedded_QE.unflatten(-1, (len(self.names), self.width)).sum(1) if self.names else 0 * embedded_QE.sum()
 
 
 def _map(one: Ids | Tokens | Values, width: int) -> nn.Module:

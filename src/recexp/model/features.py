@@ -60,6 +60,28 @@ class Known(nn.Module):
         return part_RD
 
 
+class Circumstances(nn.Module):
+    """Embeddings of the circumstances in which somebody asks, side by side; zero where they are unknown.
+
+    Shape:
+        context [Q, F], or None: all unknown -> [Q, F D].
+    """
+
+    def __init__(self, columns: Columns, embedding_dim: int, init_std: float) -> None:
+        super().__init__()
+        self.names = [*columns]
+        self.columns = nn.ModuleList(
+            Ids(one, embedding_dim, init_std) for one in columns.values() if isinstance(one, Bags)
+        )
+        self.dim = embedding_dim * len(self.columns)
+
+    def forward(self, context: Tensor | None, rows: int) -> Tensor:
+        if context is None or not self.names:
+            some = next(self.parameters(), torch.empty(0))
+            return torch.zeros(rows, self.dim, device=some.device)
+        return torch.cat([one(context[:, place]) for place, one in enumerate(self.columns)], dim=-1)
+
+
 def of(columns: Iterable[nn.Module]) -> Iterable[Ids | Tokens | Values]:
     """The columns, as what they are."""
     return columns  # type: ignore[return-value]

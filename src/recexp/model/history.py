@@ -72,7 +72,7 @@ class Mean(History):
     """
 
     def forward(self, query: Query, embed: Embed) -> Tensor:
-        recent = query.last(self.max_length)
+        recent = query.last(self.max_length - 1) if query.asked is None else query.last(self.max_length)
         vectors_BLD, weight_BL = embed(recent.history), recent.history_weight
         if query.asked is None:
             share_BL = weight_BL / weight_BL.sum(1, keepdim=True).clamp(min=1e-12)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from recexp.errors import RecexpError, nearest
 from recexp.model.base import Factored, Tower
-from recexp.model.features import Ids, Known
+from recexp.model.features import Circumstances, Ids, Known
 from recexp.model.history import OWN, History
 from recexp.model.towers import ItemTower, QueryTower
 from recexp.types import Bags, Features, Query
@@ -25,7 +25,7 @@ SIMILARITIES: dict[str, Callable[[Tensor], Tensor]] = {
 class TwoTower(Factored):
     """Two-tower: one network for the user and what they did, one for the item, met by an inner product.
 
-        R(u, i) = <f(x_u, h_u), g(x_i)>        x: everything known of the side, h_u: the history
+        R(u, i) = <f(x_u, c, h_u), g(x_i)>     x: everything known of the side, c: the circumstances, h_u: the history
 
     Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019, section 4.
     Differs from the paper: `history` may be a network of its own; the scale of the scores belongs to the loss.
@@ -70,12 +70,20 @@ class TwoTower(Factored):
             known = features.items.get("id", Features.ids(0, features.num_items).items["id"])
             assert isinstance(known, Bags)
             self.event = Ids(known, embedding_dim, init_std)
-        self.user_tower = tower(self.user.dim + embedding_dim, hidden_dims, embedding_dim, dropout)
+        self.circumstances = Circumstances(features.context, embedding_dim, init_std)
+        self.user_tower = tower(
+            self.user.dim + self.circumstances.dim + embedding_dim, hidden_dims, embedding_dim, dropout
+        )
         self.item_tower = tower(self.item.dim, hidden_dims, embedding_dim, dropout)
 
     def encode_query(self, query: Query) -> Tensor:
         x_BU, h_QD = self.user(query.users), self.history(query, self.events)
-        return self.query_of(x_BU if query.asked is None else x_BU[query.asked.nonzero()[:, 0]], h_QD)
+        x_QU = x_BU if query.asked is None else x_BU[query.asked.nonzero()[:, 0]]
+        return self.query_of(self.with_circumstances(x_QU, query.context), h_QD)
+
+    def with_circumstances(self, x_QU: Tensor, context: Tensor | None) -> Tensor:
+        """(x, c), [Q, U + F D]."""
+        return torch.cat([x_QU, self.circumstances(context, len(x_QU))], dim=-1)
 
     def query_of(self, x_QU: Tensor, h_QD: Tensor) -> Tensor:
         """f(x, h), [Q, D]."""

@@ -114,7 +114,4 @@ def parts(rows: Query | Tensor, size: int) -> Iterator[Any]:
     """The rows, some at a time."""
     for start in range(0, len(rows), size):
         some = slice(start, start + size)
-        if isinstance(rows, Query):
-            yield Query(rows.users[some], rows.log, rows.start[some], rows.stop[some])
-        else:
-            yield rows[some]
+        yield rows.rows(some) if isinstance(rows, Query) else rows[some]

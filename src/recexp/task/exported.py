@@ -60,8 +60,7 @@ def _export_of(run: Run, engine: str, folder: str | None) -> Path:
 @torch.no_grad()
 def _of_index(run: Run, model: Factored, index: Index, query: Query, rows: slice, k: int) -> pl.DataFrame:
     """As many items as the longest history may hide beside k, without those that it hides."""
-    known = run.known(query.to("cpu"))
-    asked = Query(known.users[rows], known.log, known.start[rows], known.stop[rows])
+    asked = run.known(query.to("cpu")).rows(rows)
     hidden = int((asked.stop - asked.start).max())
     items_BK, scores_BK = index.best(model.encode_query(asked).numpy(), k + hidden)
     met_BK = _met(items_BK, asked.history.numpy(), model.num_items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def write(tower: Tower, rows: Any, path: Path) -> None:
     inputs = tower.inputs(rows)
     size = torch.export.Dim("rows", min=1)
     shapes = tuple({0: size, **({1: torch.export.Dim.AUTO} if name.endswith(BAGS) else {})} for name in tower.names)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own, of its own future
         torch.onnx.export(
