@@ -69,7 +69,7 @@ class DSSM(Factored):
 
     def with_circumstances(self, x_QW: Tensor, context: Tensor | None) -> Tensor:
         """W_1 x with the circumstances in the bag, [Q, W]."""
-        return x_QW + self.circumstances(context, len(x_QW))
+        return x_QW + self.circumstances(context, x_QW)
 
     def query_of(self, x_QW: Tensor, h_QW: Tensor) -> Tensor:
         """y_Q / |y_Q|, [Q, D]."""
@@ -136,9 +136,9 @@ class Sum(nn.Module):
         self.circumstances, self.width = circumstances, width
         self.names = circumstances.names
 
-    def forward(self, context: Tensor | None, rows: int) -> Tensor:
-        embedded_QE: Tensor = self.circumstances(context, rows)
-        return embedded_QE.unflatten(-1, (len(self.names), self.width)).sum(1) if self.names else 0 * embedded_QE.sum()
+    def forward(self, context: Tensor | None, x_QW: Tensor) -> Tensor:
+        embedded_QE: Tensor = self.circumstances(context, x_QW)
+        return embedded_QE.unflatten(-1, (len(self.names), self.width)).sum(1) if self.names else torch.zeros_like(x_QW)
 
 
 def _map(one: Ids | Tokens | Values, width: int) -> nn.Module:

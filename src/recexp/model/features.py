@@ -64,7 +64,7 @@ class Circumstances(nn.Module):
     """Embeddings of the circumstances in which somebody asks, side by side; zero where they are unknown.
 
     Shape:
-        context [Q, F], or None: all unknown -> [Q, F D].
+        context [Q, F], or None: all unknown; x [Q, ...], who asks -> [Q, F D].
     """
 
     def __init__(self, columns: Columns, embedding_dim: int, init_std: float) -> None:
@@ -75,10 +75,9 @@ class Circumstances(nn.Module):
         )
         self.dim = embedding_dim * len(self.columns)
 
-    def forward(self, context: Tensor | None, rows: int) -> Tensor:
+    def forward(self, context: Tensor | None, x_QU: Tensor) -> Tensor:
         if context is None or not self.names:
-            some = next(self.parameters(), torch.empty(0))
-            return torch.zeros(rows, self.dim, device=some.device)
+            return x_QU.new_zeros(len(x_QU), self.dim)
         return torch.cat([one(context[:, place]) for place, one in enumerate(self.columns)], dim=-1)
 
 

@@ -83,7 +83,7 @@ class TwoTower(Factored):
 
     def with_circumstances(self, x_QU: Tensor, context: Tensor | None) -> Tensor:
         """(x, c), [Q, U + F D]."""
-        return torch.cat([x_QU, self.circumstances(context, len(x_QU))], dim=-1)
+        return torch.cat([x_QU, self.circumstances(context, x_QU)], dim=-1)
 
     def query_of(self, x_QU: Tensor, h_QD: Tensor) -> Tensor:
         """f(x, h), [Q, D]."""

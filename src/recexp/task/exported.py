@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,9 +38,10 @@ def answers(run: Run, engine: str, folder: str | None) -> Answers:
     if engine == MODEL:
         return run.answers
     path = _export_of(run, engine, folder)
+    model = copy.deepcopy(factored(run)).cpu()  # where usearch and onnxruntime are, wherever the run's own serves
     if engine == INDEX:
-        return partial(_of_index, run, factored(run), Index.load(path, int(Folder(path).run()["expansion"])))
-    return partial(_of_towers, run, Towers(factored(run), path))
+        return partial(_of_index, run, model, Index.load(path, int(Folder(path).run()["expansion"])))
+    return partial(_of_towers, run, Towers(model, path))
 
 
 def _export_of(run: Run, engine: str, folder: str | None) -> Path:
