@@ -22,9 +22,6 @@ PAD = -1
 """An empty place in a history, a missing candidate, or a user (an item) that training never saw."""
 
 
-NO_CONTEXT = np.zeros((0, 0), np.int32)
-
-
 @dataclass(frozen=True)
 class Interactions:
     """What happened: one row per event, sorted by user, then time, then order in the file.
@@ -40,10 +37,10 @@ class Interactions:
     time: np.ndarray
     weight: np.ndarray
     label: np.ndarray
-    context: np.ndarray = NO_CONTEXT
+    context: np.ndarray = None  # type: ignore[assignment]  # an array is no default: [N, 0], made below
 
     def __post_init__(self) -> None:
-        if self.context is NO_CONTEXT:
+        if self.context is None:
             object.__setattr__(self, "context", np.zeros((len(self.user), 0), np.int32))
 
     def __len__(self) -> int:

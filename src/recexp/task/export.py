@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ def _towers(model: Factored, query: Query, folder: Path) -> dict[str, float]:
         show.notes([f"{type(model).__name__} has no towers that ONNX can hold: the index alone was written."])
         return {}
     report: dict[str, float] = {}
-    for name, tower, rows in zip(("query", "item"), towers, (query, torch.arange(model.num_items)), strict=True):
+    asked: list[Query | Tensor] = [query, torch.arange(model.num_items)]
+    for name, tower, rows in zip(("query", "item"), towers, asked, strict=True):
         path = folder / f"{name}_tower.onnx"
         onnx.write(tower.eval(), next(parts(rows, 2)), path)
         report[f"export/{name}_tower_difference"] = difference(onnx.Program(path), tower, model, rows)
@@ -103,9 +104,9 @@ def _towers(model: Factored, query: Query, folder: Path) -> dict[str, float]:
 
 
 @torch.no_grad()
-def difference(program: onnx.Program, tower: Tower, model: Factored, rows: Any) -> float:
+def difference(program: onnx.Program, tower: Tower, model: Factored, rows: Query | Tensor) -> float:
     """The largest difference between the program's and the model's vectors."""
-    encode = model.encode_query if isinstance(rows, Query) else model.encode_items
+    encode: Callable[[Any], Tensor] = model.encode_query if isinstance(rows, Query) else model.encode_items
     pairs = ((program(tower, part), encode(part).numpy()) for part in parts(rows, 512))
     return max(float(np.abs(given - own).max()) for given, own in pairs)
 
