@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -18,3 +19,8 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
+
+
+def take_large_pages() -> None:
+    """Let torch ask the kernel for pages of 2 MiB, a page fault each; it looks once, before its first tensor."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
