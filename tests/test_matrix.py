@@ -12,9 +12,17 @@ LOSSES = ["ce", "pairwise", "triplet", "in_batch_softmax", "softmax", "squared"]
 NEGATIVES = ["uniform", "popularity", "in_batch", "full"]
 
 
+ONE_LAYER = [
+    "model.embedding_dim=4",
+    "model.layers.num_layers=1",
+    "model.layers.num_heads=1",
+    "model.layers.dropout=0.0",
+]
 FEW_FACTORS = {
     "mf": ["model.embedding_dim=2"],
     "two_tower": ["model.embedding_dim=4", "model.hidden_dims=[16]", "model.dropout=0.0"],
+    "bert4rec": [*ONE_LAYER, "model.layers.hidden_dim=16"],
+    "sasrec": [*ONE_LAYER, "model.layers.hidden_dim=16"],
 }
 """Too few to learn the rows by heart: squared and ce over all items would, and forget the answer."""
 

@@ -16,8 +16,6 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recexp.errors import RecexpError
-
 PAD = -1
 """An empty place in a history, a missing candidate, or a user (an item) that training never saw."""
 
@@ -163,15 +161,8 @@ class Query:
         return Query(known, Log(items, torch.ones(len(items))), stop - lengths, stop)
 
     def last(self, length: int) -> Query:
-        """The same query with only the newest `length` events of each history; nothing asked for may be older."""
-        if self.asked is None:
-            return Query(self.users, self.log, torch.maximum(self.start, self.stop - length), self.stop)
-        if self.asked.shape[1] > length:
-            raise RecexpError(
-                f"examples.max_length={self.asked.shape[1]} asks for events that the model cannot see; "
-                f"it looks at {length}. Type examples.max_length={length}, or raise model.max_length."
-            )
-        return self
+        """The same query with only the newest `length` events of each history; nothing older may be asked for."""
+        return replace(self, start=torch.maximum(self.start, self.stop - length))
 
     def to(self, device: torch.device | str) -> Query:
         asked = None if self.asked is None else self.asked.to(device)

@@ -21,6 +21,7 @@ from recexp.types import PAD, Query
 BUCKETS = 8
 """Lengths are told apart in so many steps up to the longest: at most 1/8 of the longest is padding."""
 
+
 class Asked(NamedTuple):
     """Histories with a place for everything that is asked, also for what follows.
 
@@ -36,11 +37,20 @@ class Asked(NamedTuple):
     def of(query: Query, max_length: int) -> Asked:
         """The newest `max_length` places; what is asked of a query as a whole stands behind its history."""
         if query.asked is not None:
-            return Asked(query.last(max_length).history, query.length, query.asked)
+            _check_length(query.asked.shape[1], max_length)
+            return Asked(query.history, query.length, query.asked)
         recent = query.last(max_length - 1)
         item_BL = F.pad(recent.history, (0, 1), value=PAD)
         asked_BL = torch.arange(item_BL.shape[1], device=item_BL.device) == recent.length[:, None]
         return Asked(item_BL, recent.length + 1, asked_BL)
+
+
+def _check_length(asked: int, max_length: int) -> None:
+    if asked > max_length:
+        raise RecexpError(
+            f"examples.max_length={asked} asks for events that the model cannot see; it looks at {max_length}. "
+            f"Type examples.max_length={max_length}, or raise model.max_length."
+        )
 
 
 class Bucket(NamedTuple):

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recexp.errors import RecexpError, nearest
 from recexp.model.dropout import Dropout
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
+Activation = Callable[[Tensor], Tensor]
+ACTIVATIONS: dict[str, Activation] = {"gelu": F.gelu, "relu": F.relu}
 VIEWS = ("all", "earlier")
 NORMS = ("after", "before")
 
@@ -116,7 +117,12 @@ class Layer(nn.Module):
     """Self-attention and a position-wise feed-forward network; the subclass says where the norms stand."""
 
     def __init__(
-        self, embedding_dim: int, num_heads: int, hidden_dim: int, activation: Callable[[Tensor], Tensor], dropout: float
+        self,
+        embedding_dim: int,
+        num_heads: int,
+        hidden_dim: int,
+        activation: Callable[[Tensor], Tensor],
+        dropout: float,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
