@@ -91,7 +91,7 @@ def compact(asked_NL: Tensor) -> tuple[Tensor, Tensor]:
 class Reader(nn.Module):
     """Reader: embedded items and positions, read by a transformer, answers at the places asked for.
 
-        H^0 = dropout(E[items] + P[positions]),   answers = Transformer(H^0) at the places asked for
+        H^0 = embedded(c E[items] + P[positions]),   answers = Transformer(H^0) at the places asked for
 
     Positions count from the newest place back, so that recency means the same in short and in long histories.
 
@@ -99,14 +99,21 @@ class Reader(nn.Module):
         tokens: E [I + 1, D], the last row for what stands where no item may be seen.
         max_length: places of a history read, the one asked for included [count].
         positions: `learned`, or the `cosine` formula of Vaswani et al., NIPS 2017, section 3.5.
-        embedded: what is done to E + P before the first layer.
+        scale: c, of E.
+        embedded: what is done to c E + P before the first layer: dropout, a norm.
         layers: the transformer.
     Shape:
         Asked of B -> answers [Q, D].
     """
 
     def __init__(
-        self, tokens: nn.Parameter, max_length: int, positions: str, embedded: nn.Module, layers: Transformer
+        self,
+        tokens: nn.Parameter,
+        max_length: int,
+        positions: str,
+        scale: float,
+        embedded: nn.Module,
+        layers: Transformer,
     ) -> None:
         super().__init__()
         if positions not in POSITIONS:
@@ -117,6 +124,7 @@ class Reader(nn.Module):
         self.max_length = max_length
         self.tokens = tokens
         self.position = POSITIONS[positions](max_length, tokens)
+        self.scale = scale
         self.embedded = embedded
         self.layers = layers
 
@@ -127,7 +135,8 @@ class Reader(nn.Module):
 
     def read(self, bucket: Bucket) -> Tensor:
         """The answers of a bucket, in order of row, then place, [q, D]."""
-        x_NLD = self.embedded(lookup(self.tokens, bucket.item) + self.position_of(bucket))
+        items_NLD = lookup(self.tokens, bucket.item)
+        x_NLD = self.embedded(torch.add(self.position_of(bucket), items_NLD, alpha=self.scale))
         places_NM, filled_NM = compact(bucket.asked)
         if 2 * places_NM.shape[1] > bucket.item.shape[1]:
             places_NM, filled_NM, answers_NMD = None, bucket.asked, self.layers(x_NLD, bucket.length)
