@@ -208,7 +208,8 @@ class Candidates:
         · valid [Q, C] bool, False where a column must not count for that row (None: all count)
         · log_q [C] or [Q, C] float32, log-probability that the sampler drew the column (None: uniform)
         · label [Q] float32, the positive's label: 1, or a rating, or 0 for an observed "no" (None: 1)
-        · weight [Q] float32, how much the row counts (None: 1).
+        · weight [Q] float32, how much the row counts (None: 1)
+        · catalogue: items that there are, of which the columns are a sample (None: unknown).
     """
 
     items: Tensor
@@ -217,6 +218,7 @@ class Candidates:
     log_q: Tensor | None = None
     label: Tensor | None = None
     weight: Tensor | None = None
+    catalogue: int | None = None
 
     @property
     def num_columns(self) -> int:
