@@ -114,7 +114,7 @@ def peer(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         "max-batches": asked.peer_batches,
         "epochs": asked.epochs,
     }
-    words = [word for key, value in {**settings, "data": asked.file}.items() for word in (f"--{key}", str(value))]
+    words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     return line_of([f"{asked.venvs}/{name}/bin/python", asked.peers, *words], asked.threads)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from recexp.task.run import Run
 
-LOSSES = ["ce", "pairwise", "triplet", "in_batch_softmax", "softmax", "squared"]
+LOSSES = ["ce", "pairwise", "triplet", "in_batch_softmax", "softmax", "squared", "gbce"]
 NEGATIVES = ["uniform", "popularity", "in_batch", "full"]
 
 

@@ -209,7 +209,7 @@ class Candidates:
         · log_q [C] or [Q, C] float32, log-probability that the sampler drew the column (None: uniform)
         · label [Q] float32, the positive's label: 1, or a rating, or 0 for an observed "no" (None: 1)
         · weight [Q] float32, how much the row counts (None: 1)
-        · catalogue: items that there are, of which the columns are a sample (None: unknown).
+        · catalogue: items that there are, of which the columns are a sample (None: the columns are all).
     """
 
     items: Tensor

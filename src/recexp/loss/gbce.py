@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recexp.errors import RecexpError
-from recexp.loss.base import Comparison, mean_over_entries, positive_score, positive_weight
+from recexp.loss.base import mean_over_entries, positive_score, positive_weight
 from recexp.types import Candidates
 
 
-class GBCE(Comparison):
+class GBCE(nn.Module):
     """GBCE: generalized binary cross-entropy, for negatives that are a small uniform sample of the catalogue.
 
         L = -1/(k + 1) (log sigma(s+)^beta + sum over i- of log(1 - sigma(s-)))
@@ -28,7 +28,7 @@ class GBCE(Comparison):
     Shape:
         scores [Q, 1 + k] -> [].
     Raises:
-        RecexpError: calibration below 0 or above 1; the size of the catalogue is unknown.
+        RecexpError: calibration below 0 or above 1.
     """
 
     def __init__(self, calibration: float) -> None:
@@ -47,7 +47,6 @@ class GBCE(Comparison):
 
     def beta(self, candidates: Candidates) -> float:
         """The power of the positive's sigma."""
-        if candidates.catalogue is None:
-            raise RecexpError("loss=gbce needs to know the size of the catalogue: set candidates.catalogue.")
-        alpha = min(1.0, max(candidates.num_columns - 1, 1) / max(candidates.catalogue - 1, 1))
+        drawn = max(candidates.num_columns - 1, 1)
+        alpha = min(1.0, drawn / max((candidates.catalogue or candidates.num_columns) - 1, 1))
         return alpha * (self.calibration * (1 - 1 / alpha) + 1 / alpha)
