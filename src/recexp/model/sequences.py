@@ -18,8 +18,8 @@ from recexp.model.base import lookup
 from recexp.model.transformer import Transformer
 from recexp.types import PAD, Query
 
-BUCKETS = 8
-"""Lengths are told apart in so many steps up to the longest: at most 1/8 of the longest is padding."""
+BUCKETS, FINEST = 8, 16
+"""Lengths are told apart in so many steps up to the longest, none finer than so many places: a bucket has its price."""
 
 
 class Asked(NamedTuple):
@@ -68,7 +68,7 @@ class Bucket(NamedTuple):
 
 def buckets(whole: Asked) -> Iterator[Bucket]:
     """All histories, those of similar length together, so that little padding is computed."""
-    step = max(1, math.ceil(whole.item.shape[1] / BUCKETS))
+    step = max(FINEST, math.ceil(whole.item.shape[1] / BUCKETS))
     answer_BL = (whole.asked.flatten().cumsum(0) - 1).view_as(whole.asked)
     size_B = torch.div(whole.length + step - 1, step, rounding_mode="floor")
     for size in size_B.unique().tolist():
