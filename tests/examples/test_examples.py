@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import recexp
-from recexp.examples.each_event import EachEvent
+from recexp.examples.events import Events
 from recexp.examples.masked import Masked
 from recexp.examples.next_items import NextItems
 from recexp.task.run import Run
@@ -29,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def test_each_event_asks_for_itself_given_those_before() -> None:
-    examples, train = EachEvent(), log([3, 0, 2])
+    examples, train = Events(), log([3, 0, 2])
     examples.prepare(train, 3, torch.device("cpu"))
     batch = examples(torch.tensor([4, 0, 2]), generator())
     assert examples.count(train) == 5

@@ -98,6 +98,14 @@ def test_odd_histories(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_nobody_and_nothing_asked(model: str) -> None:
+    scorer = fresh(model)
+    assert scorer.score(Query.from_histories([])).shape == (0, ITEMS)
+    some = asking([[0, 1, 2], [3]], [[1], []])
+    torch.testing.assert_close(scorer.score(some), scorer.score(asking([[0, 1, 2]], [[1]])))
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_asking_for_more_than_the_model_sees_is_refused(model: str) -> None:
     with pytest.raises(RecexpError, match=r"examples\.max_length=7"):
         fresh(model).score(asking([[0, 1, 2, 3, 4, 5, 6]], [[0]]))

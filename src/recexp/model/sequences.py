@@ -67,7 +67,7 @@ class Bucket(NamedTuple):
 
 
 def buckets(whole: Asked) -> Iterator[Bucket]:
-    """All histories, those of similar length together, so that little padding is computed."""
+    """All histories, those of similar length together, so that little padding is computed; none that ask nothing."""
     step = max(FINEST, math.ceil(whole.item.shape[1] / BUCKETS))
     answer_BL = (whole.asked.flatten().cumsum(0) - 1).view_as(whole.asked)
     size_B = torch.div(whole.length + step - 1, step, rounding_mode="floor")
@@ -75,6 +75,8 @@ def buckets(whole: Asked) -> Iterator[Bucket]:
         rows = (size_B == size).nonzero()[:, 0]
         cut = int(whole.length[rows].max())
         asked_NL = whole.asked[rows, :cut]
+        if not asked_NL.any():
+            continue
         yield Bucket(whole.item[rows, :cut], whole.length[rows], asked_NL, answer_BL[rows, :cut][asked_NL])
 
 
@@ -129,20 +131,22 @@ class Reader(nn.Module):
         self.layers = layers
 
     def forward(self, whole: Asked) -> Tensor:
-        answers, places = zip(*((self.read(bucket), bucket.answer) for bucket in buckets(whole)), strict=True)
-        answers_QD: Tensor = F.embedding(torch.cat(places).argsort(), torch.cat(answers))
-        return answers_QD
+        parts = list(buckets(whole))
+        if not parts:
+            return self.tokens.new_zeros(0, self.tokens.shape[1])
+        answers_QD = torch.cat([self.read(part) for part in parts])
+        return F.embedding(torch.cat([part.answer for part in parts]).argsort(), answers_QD)
 
     def read(self, bucket: Bucket) -> Tensor:
         """The answers of a bucket, in order of row, then place, [q, D]."""
         items_NLD = lookup(self.tokens, bucket.item)
         x_NLD = self.embedded(torch.add(self.position_of(bucket), items_NLD, alpha=self.scale))
-        places_NM, filled_NM = compact(bucket.asked)
-        if 2 * places_NM.shape[1] > bucket.item.shape[1]:
-            places_NM, filled_NM, answers_NMD = None, bucket.asked, self.layers(x_NLD, bucket.length)
+        if 2 * int(bucket.asked.sum(1).max()) > bucket.item.shape[1]:
+            asked_NM, answers_NMD = bucket.asked, self.layers(x_NLD, bucket.length)
         else:
+            places_NM, asked_NM = compact(bucket.asked)
             answers_NMD = self.layers(x_NLD, bucket.length, places_NM)
-        return F.embedding(filled_NM.flatten().nonzero()[:, 0], answers_NMD.flatten(0, 1))
+        return F.embedding(asked_NM.flatten().nonzero()[:, 0], answers_NMD.flatten(0, 1))
 
     def position_of(self, bucket: Bucket) -> Tensor:
         """P, counted so that a history's last place is always the last position, [N, L, D]."""
