@@ -113,6 +113,7 @@ def peer(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         "maxlen": asked.length,
         "max-batches": asked.peer_batches,
         "epochs": asked.epochs,
+        "data": asked.file,
     }
     words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     return line_of([f"{asked.venvs}/{name}/bin/python", asked.peers, *words], asked.threads)
