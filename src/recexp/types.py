@@ -16,8 +16,6 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recexp.errors import RecexpError
-
 PAD = -1
 """An empty place in a history, a missing candidate, or a user (an item) that training never saw."""
 
@@ -271,15 +269,8 @@ class Query:
         return Query(known, Log(items, torch.ones(len(items))), stop - lengths, stop)
 
     def last(self, length: int) -> Query:
-        """The same query with only the newest `length` events of each history; nothing asked for may be older."""
-        if self.asked is None:
-            return replace(self, start=torch.maximum(self.start, self.stop - length))
-        if self.asked.shape[1] > length:
-            raise RecexpError(
-                f"examples.max_length={self.asked.shape[1]} asks for events that the model cannot see; "
-                f"it looks at {length}. Type examples.max_length={length}, or raise model.max_length."
-            )
-        return self
+        """The same query with only the newest `length` events of each history; nothing older may be asked for."""
+        return replace(self, start=torch.maximum(self.start, self.stop - length))
 
     def to(self, device: torch.device | str) -> Query:
         asked, context = (None if one is None else one.to(device) for one in (self.asked, self.context))
@@ -331,7 +322,8 @@ class Candidates:
         · valid [Q, C] bool, False where a column must not count for that row (None: all count)
         · log_q [C] or [Q, C] float32, log-probability that the sampler drew the column (None: uniform)
         · label [Q] float32, the positive's label: 1, or a rating, or 0 for an observed "no" (None: 1)
-        · weight [Q] float32, how much the row counts (None: 1).
+        · weight [Q] float32, how much the row counts (None: 1)
+        · catalogue: items that there are, of which the columns are a sample (None: the columns are all).
     """
 
     items: Tensor
@@ -340,6 +332,7 @@ class Candidates:
     log_q: Tensor | None = None
     label: Tensor | None = None
     weight: Tensor | None = None
+    catalogue: int | None = None
 
     @property
     def num_columns(self) -> int:

@@ -7,6 +7,7 @@ import torch
 
 from recexp.errors import RecexpError
 from recexp.loss.ce import CE
+from recexp.loss.gbce import GBCE
 from recexp.loss.in_batch_softmax import InBatchSoftmax
 from recexp.loss.pairwise import Pairwise
 from recexp.loss.softmax import Softmax
@@ -44,6 +45,20 @@ def test_ce_weighs_the_two_answers_by_a_label_between_them():
 def test_ce_refuses_ratings_and_names_the_remedy(label):
     with pytest.raises(RecexpError, match=r"data\.label=null.*loss=squared"):
         CE(alpha=1.0)(SCORES_QC, candidates(label=torch.tensor([1.0, label])))
+
+
+@pytest.mark.parametrize(("calibration", "beta"), [(0.0, 1.0), (1.0, 0.2), (0.75, 0.4)])
+def test_gbce_weakens_the_positive_of_a_sample(calibration, beta):
+    """2 negatives of 10 possible ones: alpha = 0.2."""
+    entries = [beta * softplus(-2), softplus(1), softplus(0), softplus(4), beta * softplus(1)]
+    loss = GBCE(calibration)
+    assert loss(SCORES_QC, candidates(catalogue=11)).item() == pytest.approx(sum(entries) / 5)
+    assert loss(SCORES_QC, candidates()).item() == pytest.approx(CE()(SCORES_QC, candidates()).item())
+
+
+def test_gbce_refuses_what_is_no_share():
+    with pytest.raises(RecexpError, match=r"loss\.calibration=0\.75"):
+        GBCE(1.5)
 
 
 def test_squared_is_the_mean_over_valid_entries():

@@ -106,12 +106,14 @@ def test_renaming_the_items_renames_the_answer(
 LEARN = [
     "model.embedding_dim=8",
     "model.init_std=0.1",
-    "optimizer.lr=0.03",
+    "optimizer.lr=0.01",
     "fit.batch_size=40",
     "fit.patience=null",
-    "trainer.max_epochs=20",
-    "trainer.check_val_every_n_epoch=20",
+    "trainer.max_epochs=200",
+    "+trainer.max_steps=200",
+    "trainer.check_val_every_n_epoch=200",
 ]
+"""So many steps for everybody: an epoch is one step where a row is a whole history."""
 
 OWN = {"dssm": ["model.hidden_dims=[16]"]}
 """The learning rate of the others is too much for tanh layers of full width."""

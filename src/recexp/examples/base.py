@@ -35,7 +35,7 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
-class Events:
+class EventLog:
     """Training events on the model's device.
 
     Shape:
@@ -50,14 +50,14 @@ class Events:
     context: Tensor
 
     @staticmethod
-    def of(train: Interactions, device: torch.device) -> Events:
+    def of(train: Interactions, device: torch.device) -> EventLog:
         """The events of the training part."""
         user_N, label_N, weight_N = (
             torch.from_numpy(column).to(device) for column in (train.user.astype(np.int64), train.label, train.weight)
         )
         implicit = bool((train.label == 1).all())
         context_NF = torch.from_numpy(train.context.astype(np.int64)).to(device)
-        return Events(Log.of(train).to(device), user_N, None if implicit else label_N, weight_N, context_NF)
+        return EventLog(Log.of(train).to(device), user_N, None if implicit else label_N, weight_N, context_NF)
 
     def batch(self, query: Query, places: Tensor) -> Batch:
         """The batch whose positives are the events [Q] at these places of the log."""

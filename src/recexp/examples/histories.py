@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recexp.examples.base import Events
+from recexp.examples.base import EventLog
 from recexp.types import Batch, Interactions, Query
 
 
@@ -28,7 +28,7 @@ class Histories:
 
     def prepare(self, train: Interactions, num_users: int, device: torch.device) -> None:
         offsets, users = train.offsets(num_users), self.users(train)
-        self.events = Events.of(train, device)
+        self.events = EventLog.of(train, device)
         self.user, self.start, self.stop = (
             torch.from_numpy(column).to(device) for column in (users, offsets[users], offsets[users + 1])
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, EarlyStopping
@@ -20,6 +22,9 @@ from recexp.fit.base import Evaluated
 from recexp.loss.base import Comparison
 from recexp.model.base import PairScorer
 from recexp.negatives.base import Negatives
+
+SAMPLE_SEED = 0
+"""Who is asked in validation does not depend on the run's seed."""
 
 
 class Patience(EarlyStopping):
@@ -39,6 +44,8 @@ class Gradient(Evaluated):
         examples: what one row of training is, as composed: an event, or a whole history with several questions.
         batch_size: rows of the examples in a step [count].
         patience: validations without improvement before stopping; None: never stop early.
+        validation_users: asked in a validation, always the same ones [count]; None: all.
+        compile: a mode of torch.compile for the model, such as default or max-autotune; None: as it is.
         settings: of `Evaluated`.
     Raises:
         RecexpError: the loss compares and there is nothing to compare with; the model cannot answer the examples.
@@ -50,6 +57,8 @@ class Gradient(Evaluated):
         self,
         batch_size: int,
         patience: int | None,
+        validation_users: int | None,
+        compile: str | None,
         loss: nn.Module,
         negatives: Negatives,
         examples: Examples,
@@ -69,6 +78,8 @@ class Gradient(Evaluated):
             )
         self.batch_size = batch_size
         self.patience = patience
+        self.validation_users = validation_users
+        self.compile_mode = compile
         self.loss = loss
         self.negatives = negatives
         self.examples = examples
@@ -94,7 +105,24 @@ class Gradient(Evaluated):
         """Steps of an epoch."""
         return -(-self.examples.count(data.split.train) // self.batch_size)
 
+    @cached_property
+    def asked(self) -> Tensor:
+        """The rows of the validation's users that are asked, ascending."""
+        count = len(self.evaluations["val"].users)
+        drawn = np.random.default_rng(SAMPLE_SEED).permutation(count)[: self.validation_users]
+        return torch.from_numpy(np.sort(drawn))
+
+    def evaluation_loader(self, data: DataModule, part: str) -> Rows | list[Any]:
+        """Chunks of the users that an evaluation asks: all in a test, a sample in validation if one is asked for."""
+        sampled = part == "val" and part in self.evaluations
+        return data.evaluation_rows(len(self.asked)) if sampled else super().evaluation_loader(data, part)
+
+    def validation_step(self, rows: Tensor) -> None:
+        super().validation_step(self.asked[rows])
+
     def on_fit_start(self) -> None:
+        if self.compile_mode is not None:
+            self.model.compile(mode=self.compile_mode)
         self.negatives.prepare(self.data.split.train, self.data.dataset.num_items)
         self.negatives.to(self.device)
         self.examples.prepare(self.data.split.train, self.data.dataset.num_users, self.device)
@@ -116,7 +144,7 @@ class Gradient(Evaluated):
     def training_step(self, rows: Tensor) -> Tensor:
         batch = self.examples(rows, self.generator)
         candidates = self.negatives(batch.positive, batch.query, self.generator)
-        candidates = replace(candidates, label=batch.label, weight=batch.weight)
+        candidates = replace(candidates, label=batch.label, weight=batch.weight, catalogue=self.data.dataset.num_items)
         scores_QC = self.model(batch.query, candidates.items)
         loss: Tensor = self.loss(scores_QC.float(), candidates)
         self.log(

@@ -51,7 +51,7 @@ class BERT4Rec(Factored):
         tokens = nn.Parameter(torch.randn(num_items + 1, embedding_dim) * init_std)
         self.bias = nn.Parameter(torch.zeros(num_items, 1))
         embedded = nn.Sequential(nn.LayerNorm(embedding_dim), Dropout(layers.dropout))
-        self.reader = Reader(tokens, max_length, positions, embedded, layers)
+        self.reader = Reader(tokens, max_length, positions, 1.0, embedded, layers)
         self.project = nn.Linear(embedding_dim, embedding_dim)
 
     def encode_query(self, query: Query) -> Tensor:

@@ -72,14 +72,19 @@ class Mean(History):
     """
 
     def forward(self, query: Query, embed: Embed) -> Tensor:
-        recent = query.last(self.max_length - 1) if query.asked is None else query.last(self.max_length)
+        if query.asked is not None:
+            return self._before_each(query, embed(Asked.of(query, self.max_length).item))[query.asked]
+        recent = query.last(self.max_length - 1)
         vectors_BLD, weight_BL = embed(recent.history), recent.history_weight
-        if query.asked is None:
-            share_BL = weight_BL / weight_BL.sum(1, keepdim=True).clamp(min=1e-12)
-            return (share_BL[:, None] @ vectors_BLD)[:, 0] if vectors_BLD.shape[1] else vectors_BLD.sum(1)
+        share_BL = weight_BL / weight_BL.sum(1, keepdim=True).clamp(min=1e-12)
+        return (share_BL[:, None] @ vectors_BLD)[:, 0] if vectors_BLD.shape[1] else vectors_BLD.sum(1)
+
+    def _before_each(self, query: Query, vectors_BLD: Tensor) -> Tensor:
+        """The mean of what stands before each place, zero at the first, [B, L, D]."""
+        weight_BL = query.history_weight
         weighted_BLD = F.pad(vectors_BLD * weight_BL[..., None], (0, 0, 1, 0))[:, :-1]
         total_BL = F.pad(weight_BL, (1, 0))[:, :-1].cumsum(1)
-        return (weighted_BLD.cumsum(1) / total_BL.clamp(min=1e-12)[..., None])[query.asked]
+        return weighted_BLD.cumsum(1) / total_BL.clamp(min=1e-12)[..., None]
 
     def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
         # the first place has nothing before it, so place t is the mean of t vectors

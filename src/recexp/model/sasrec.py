@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -48,7 +50,7 @@ class SASRec(Factored):
         super().__init__()
         self.num_items, self.max_length = num_items, max_length
         tokens = nn.Parameter(torch.randn(num_items + 1, embedding_dim) * init_std)
-        self.reader = Reader(tokens, max_length, positions, Dropout(layers.dropout), layers)
+        self.reader = Reader(tokens, max_length, positions, math.sqrt(embedding_dim), Dropout(layers.dropout), layers)
 
     def encode_query(self, query: Query) -> Tensor:
         """h, [Q, d]."""

@@ -18,8 +18,8 @@ from recexp.model.base import lookup
 from recexp.model.transformer import Transformer
 from recexp.types import PAD, Query
 
-BUCKETS = 8
-"""Lengths are told apart in so many steps up to the longest: at most 1/8 of the longest is padding."""
+BUCKETS, FINEST = 8, 16
+"""Lengths are told apart in so many steps up to the longest, none finer than so many places: a bucket has its price."""
 
 
 class Asked(NamedTuple):
@@ -37,11 +37,20 @@ class Asked(NamedTuple):
     def of(query: Query, max_length: int) -> Asked:
         """The newest `max_length` places; what is asked of a query as a whole stands behind its history."""
         if query.asked is not None:
-            return Asked(query.last(max_length).history, query.length, query.asked)
+            _check_length(query.asked.shape[1], max_length)
+            return Asked(query.history, query.length, query.asked)
         recent = query.last(max_length - 1)
         item_BL = F.pad(recent.history, (0, 1), value=PAD)
         asked_BL = torch.arange(item_BL.shape[1], device=item_BL.device) == recent.length[:, None]
         return Asked(item_BL, recent.length + 1, asked_BL)
+
+
+def _check_length(asked: int, max_length: int) -> None:
+    if asked > max_length:
+        raise RecexpError(
+            f"examples.max_length={asked} asks for events that the model cannot see; it looks at {max_length}. "
+            f"Type examples.max_length={max_length}, or raise model.max_length."
+        )
 
 
 class Bucket(NamedTuple):
@@ -58,14 +67,16 @@ class Bucket(NamedTuple):
 
 
 def buckets(whole: Asked) -> Iterator[Bucket]:
-    """All histories, those of similar length together, so that little padding is computed."""
-    step = max(1, math.ceil(whole.item.shape[1] / BUCKETS))
+    """All histories, those of similar length together, so that little padding is computed; none that ask nothing."""
+    step = max(FINEST, math.ceil(whole.item.shape[1] / BUCKETS))
     answer_BL = (whole.asked.flatten().cumsum(0) - 1).view_as(whole.asked)
     size_B = torch.div(whole.length + step - 1, step, rounding_mode="floor")
     for size in size_B.unique().tolist():
         rows = (size_B == size).nonzero()[:, 0]
         cut = int(whole.length[rows].max())
         asked_NL = whole.asked[rows, :cut]
+        if not asked_NL.any():
+            continue
         yield Bucket(whole.item[rows, :cut], whole.length[rows], asked_NL, answer_BL[rows, :cut][asked_NL])
 
 
@@ -82,7 +93,7 @@ def compact(asked_NL: Tensor) -> tuple[Tensor, Tensor]:
 class Reader(nn.Module):
     """Reader: embedded items and positions, read by a transformer, answers at the places asked for.
 
-        H^0 = dropout(E[items] + P[positions]),   answers = Transformer(H^0) at the places asked for
+        H^0 = embedded(c E[items] + P[positions]),   answers = Transformer(H^0) at the places asked for
 
     Positions count from the newest place back, so that recency means the same in short and in long histories.
 
@@ -90,14 +101,21 @@ class Reader(nn.Module):
         tokens: E [I + 1, D], the last row for what stands where no item may be seen.
         max_length: places of a history read, the one asked for included [count].
         positions: `learned`, or the `cosine` formula of Vaswani et al., NIPS 2017, section 3.5.
-        embedded: what is done to E + P before the first layer.
+        scale: c, of E.
+        embedded: what is done to c E + P before the first layer: dropout, a norm.
         layers: the transformer.
     Shape:
         Asked of B -> answers [Q, D].
     """
 
     def __init__(
-        self, tokens: nn.Parameter, max_length: int, positions: str, embedded: nn.Module, layers: Transformer
+        self,
+        tokens: nn.Parameter,
+        max_length: int,
+        positions: str,
+        scale: float,
+        embedded: nn.Module,
+        layers: Transformer,
     ) -> None:
         super().__init__()
         if positions not in POSITIONS:
@@ -108,23 +126,27 @@ class Reader(nn.Module):
         self.max_length = max_length
         self.tokens = tokens
         self.position = POSITIONS[positions](max_length, tokens)
+        self.scale = scale
         self.embedded = embedded
         self.layers = layers
 
     def forward(self, whole: Asked) -> Tensor:
-        answers, places = zip(*((self.read(bucket), bucket.answer) for bucket in buckets(whole)), strict=True)
-        answers_QD: Tensor = F.embedding(torch.cat(places).argsort(), torch.cat(answers))
-        return answers_QD
+        parts = list(buckets(whole))
+        if not parts:
+            return self.tokens.new_zeros(0, self.tokens.shape[1])
+        answers_QD = torch.cat([self.read(part) for part in parts])
+        return F.embedding(torch.cat([part.answer for part in parts]).argsort(), answers_QD)
 
     def read(self, bucket: Bucket) -> Tensor:
         """The answers of a bucket, in order of row, then place, [q, D]."""
-        x_NLD = self.embedded(lookup(self.tokens, bucket.item) + self.position_of(bucket))
-        places_NM, filled_NM = compact(bucket.asked)
-        if 2 * places_NM.shape[1] > bucket.item.shape[1]:
-            places_NM, filled_NM, answers_NMD = None, bucket.asked, self.layers(x_NLD, bucket.length)
+        items_NLD = lookup(self.tokens, bucket.item)
+        x_NLD = self.embedded(torch.add(self.position_of(bucket), items_NLD, alpha=self.scale))
+        if 2 * int(bucket.asked.sum(1).max()) > bucket.item.shape[1]:
+            asked_NM, answers_NMD = bucket.asked, self.layers(x_NLD, bucket.length)
         else:
+            places_NM, asked_NM = compact(bucket.asked)
             answers_NMD = self.layers(x_NLD, bucket.length, places_NM)
-        return F.embedding(filled_NM.flatten().nonzero()[:, 0], answers_NMD.flatten(0, 1))
+        return F.embedding(asked_NM.flatten().nonzero()[:, 0], answers_NMD.flatten(0, 1))
 
     def position_of(self, bucket: Bucket) -> Tensor:
         """P, counted so that a history's last place is always the last position, [N, L, D]."""

@@ -1,16 +1,16 @@
-"""EachEvent: every event is a question of its own."""
+"""Events: every event is a question of its own."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from recexp.examples.base import Events
+from recexp.examples.base import EventLog
 from recexp.types import Batch, Interactions, Query
 
 
-class EachEvent:
-    """EachEvent: row n asks the user of event n, with what they did before, for its item.
+class Events:
+    """Events: row n asks the user of event n, with what they did before, for its item.
 
     Shape:
         rows [B] -> query of B, its history the events before in time order; positive [B].
@@ -22,7 +22,7 @@ class EachEvent:
         return len(train)
 
     def prepare(self, train: Interactions, num_users: int, device: torch.device) -> None:
-        self.events = Events.of(train, device)
+        self.events = EventLog.of(train, device)
         self.start = torch.from_numpy(train.offsets(num_users)).to(device)[self.events.user]
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> Batch:
