@@ -30,8 +30,8 @@ def index() -> dict[str, float]:
     """Train on a table of 100,000 items, export, ask for single new users with histories."""
     folder = Path(tempfile.mkdtemp())
     rng = np.random.default_rng(0)
-    item = np.concatenate([np.arange(MANY), (MANY * rng.random(200_000) ** 2).astype(int)])
-    pl.DataFrame({"user": rng.integers(5000, size=len(item)), "item": item}).write_parquet(folder / "e.parquet")
+    item = np.concatenate([np.arange(MANY), (MANY * rng.random(60_000) ** 2).astype(int)])
+    pl.DataFrame({"user": rng.integers(1000, size=len(item)), "item": item}).write_parquet(folder / "e.parquet")
     where = [f"data.path={folder / 'e.parquet'}", f"hydra.run.dir={folder / 'run'}"]
     done = recexp.run("data=table", *where, "model=two_tower", "eval.k=[20]", "trainer.max_epochs=1", *QUIET)
     out = recexp.run("task=export", f"run={folder / 'run'}", f"hydra.run.dir={folder / 'out'}")

@@ -77,7 +77,7 @@ class Circumstances(nn.Module):
 
     def forward(self, context: Tensor | None, x_QU: Tensor) -> Tensor:
         if context is None or not self.names:
-            return x_QU.new_zeros(len(x_QU), self.dim)
+            return x_QU.new_zeros(x_QU.shape[0], self.dim)  # len() would fix the number of rows in an export
         return torch.cat([one(context[:, place]) for place, one in enumerate(self.columns)], dim=-1)
 
 
