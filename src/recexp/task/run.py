@@ -156,10 +156,19 @@ class Run:
             RecexpError: an item is unknown, or there are fewer than k items.
         """
         self._refuse_unless_listable(k)
-        dense = _dense([item for history in histories for item in history], self.items, "item").tolist()
+        dense = self._numbered([item for history in histories for item in history])
         places = iter(dense)
         query = Query.from_histories([[next(places) for _ in history] for history in histories])
         return self._best(query, pl.Series("user", range(len(histories)), pl.Int64), k)
+
+    @cached_property
+    def _item_rows(self) -> dict[str, int]:
+        """Dense ids by raw ones: a single person does not wait for a join with the whole catalogue."""
+        return {raw: row for row, raw in enumerate(self.items.cast(pl.String))}
+
+    def _numbered(self, raw: Sequence[Any]) -> list[int]:
+        found = [self._item_rows.get(str(one), PAD) for one in raw]
+        return _dense(raw, self.items, "item").tolist() if PAD in found else found  # complains
 
     def _refuse_unless_listable(self, k: int) -> None:
         if not 1 <= k <= len(self.items):
