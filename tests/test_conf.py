@@ -22,11 +22,12 @@ NEEDS = {
     "recommend": ["run=x"],
     "update": ["run=x", "new=x.csv"],
     "extended": ["data.new.path=x.csv"],
+    "export": ["run=x"],
     "solve": ["model=popularity"],
 }
 RUN_TIME = {
     "model": {"num_users", "num_items"},
-    "fit": {"loss", "negatives", "optimizer"},
+    "fit": {"loss", "negatives", "examples", "optimizer"},
     "logger": {"save_dir"},
 }
 

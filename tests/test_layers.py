@@ -10,7 +10,7 @@ import pytest
 import recexp
 
 SOURCE = Path(recexp.__file__).parent
-SIBLINGS = ["data", "split", "model", "loss", "negatives", "eval"]
+SIBLINGS = ["data", "split", "examples", "model", "loss", "negatives", "eval"]
 BELOW = {"types", "errors"}
 MAY_IMPORT = {
     **dict.fromkeys(SIBLINGS, BELOW),
@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "fit": {*SIBLINGS} | BELOW,
     "task": {*SIBLINGS} | BELOW | {"fit", "store", "facts", "checks", "config", "sweep"},
 }
-CHOSEN_BY_CONFIG = {"model", "loss", "negatives", "data", "split"}
+CHOSEN_BY_CONFIG = {"model", "loss", "negatives", "examples", "data", "split"}
 BASES = {"base", "module", "aligned"}
 
 

@@ -8,15 +8,27 @@ import pytest
 
 from recexp.task.run import Run
 
-LOSSES = ["ce", "pairwise", "triplet", "in_batch_softmax", "softmax", "squared"]
+LOSSES = ["ce", "pairwise", "triplet", "in_batch_softmax", "softmax", "squared", "gbce"]
 NEGATIVES = ["uniform", "popularity", "in_batch", "full"]
 
 
+ONE_LAYER = [
+    "model.embedding_dim=4",
+    "model.layers.num_layers=1",
+    "model.layers.num_heads=1",
+    "model.layers.dropout=0.0",
+]
 FEW_FACTORS = {
+    "dssm": ["model.embedding_dim=2", "model.hidden_dims=[16]"],
     "mf": ["model.embedding_dim=2"],
     "two_tower": ["model.embedding_dim=4", "model.hidden_dims=[16]", "model.dropout=0.0"],
+    "bert4rec": [*ONE_LAYER, "model.layers.hidden_dim=16"],
+    "sasrec": [*ONE_LAYER, "model.layers.hidden_dim=16"],
 }
 """Too few to learn the rows by heart: squared and ce over all items would, and forget the answer."""
+
+SCALED = {("dssm", "ce"): ["loss.alpha=10"]}
+"""A cosine ends at 1, whose sigmoid says yes to .73 and no."""
 
 
 @pytest.mark.parametrize("negatives", NEGATIVES)
@@ -30,6 +42,7 @@ def test_learns_the_checkerboard(
         f"model={model}",
         *FEW_FACTORS[model],
         f"loss={loss}",
+        *SCALED.get((model, loss), []),
         f"negatives={negatives}",
         "model.init_std=0.3",
         "optimizer.lr=0.03",

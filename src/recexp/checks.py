@@ -46,6 +46,8 @@ TOP_LEVEL = {
     "sample": "int",
     "measure": "bool",
     "compare_refit": "bool",
+    "engine": "str",
+    "export": "str | None",
 }
 """Kinds of the keys that belong to no class."""
 

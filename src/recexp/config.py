@@ -26,7 +26,7 @@ from recexp.errors import RecexpError
 from recexp.store import REMOVED, Folder, in_use
 from recexp.targets import configured
 
-SAVED = ("data", "split", "model", "fit", "loss", "negatives", "optimizer", "trainer", "logger", "eval")
+SAVED = ("data", "split", "model", "fit", "loss", "negatives", "examples", "optimizer", "trainer", "logger", "eval")
 """The groups that a named run brings along."""
 
 

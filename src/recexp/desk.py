@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from recexp.command import SEVERAL, Command, parsed
 from recexp.errors import RecexpError, nearest
 
-PIECES = ("loss", "negatives", "optimizer")
+PIECES = ("loss", "negatives", "examples", "optimizer")
 """Groups that only models fitted by gradient have."""
 
 

@@ -156,15 +156,28 @@ class Folder:
         user, trained, item = (table[name].drop_nulls() for name in IDS)
         return user, trained, item
 
+    def write_features(self, tensors: Mapping[str, Any]) -> None:
+        """Write `features.safetensors`: what the model knows of users and items besides what it learned."""
+        from safetensors.torch import save
+
+        self._write("features.safetensors", save(dict(tensors)))
+
+    def features(self) -> dict[str, Any]:
+        """Tensors of the features, none if the model looks at none."""
+        return self._tensors("features.safetensors") if (self.path / "features.safetensors").exists() else {}
+
     def weights(self) -> dict[str, Any]:
         """Tensors of the model."""
+        return self._tensors("weights.safetensors")
+
+    def _tensors(self, name: str) -> dict[str, Any]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            return load_file(self._finished("weights.safetensors"))
+            return load_file(self._finished(name))
         except SafetensorError as error:
-            raise RecexpError(f"{self.path / 'weights.safetensors'} is damaged: {error}") from error
+            raise RecexpError(f"{self.path / name} is damaged: {error}") from error
 
     def _finished(self, name: str) -> Path:
         path = self.path / name

@@ -6,8 +6,8 @@ Shape suffixes, here and everywhere: B queries in a batch · Q rows of scores (Q
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,8 @@ class Interactions:
 
     Shape:
         user, item [N] int32 dense ids · time [N] int64 seconds since 1970 (0 if unknown)
-        · weight [N] float32, how much the event counts (1 if unknown) · label [N] float32, 1 or a rating.
+        · weight [N] float32, how much the event counts (1 if unknown) · label [N] float32, 1 or a rating
+        · context [N, F] int32, codes of the circumstances that `Dataset.context` names (F = 0: none are known).
     """
 
     user: np.ndarray
@@ -34,6 +35,11 @@ class Interactions:
     time: np.ndarray
     weight: np.ndarray
     label: np.ndarray
+    context: np.ndarray = None  # type: ignore[assignment]  # an array is no default: [N, 0], made below
+
+    def __post_init__(self) -> None:
+        if self.context is None:
+            object.__setattr__(self, "context", np.zeros((len(self.user), 0), np.int32))
 
     def __len__(self) -> int:
         return len(self.user)
@@ -63,6 +69,7 @@ class Dataset:
         part: [N] int8 for `split=given`: 0 train, 1 validation, 2 test; None where the files do not say.
         negatives: [U, n] int32 given test candidates of each user, PAD where there are fewer; None if there are none.
         sha256: of the prepared content, whatever file format it came in.
+        context: of each circumstance of an event (device, hour) its values; a code is a place among them.
         timed: False where the data has no times: `interactions.time` is then the place within the user.
     """
 
@@ -74,6 +81,7 @@ class Dataset:
     negatives: np.ndarray | None = None
     sha256: str = ""
     timed: bool = True
+    context: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def num_users(self) -> int:
@@ -85,14 +93,112 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Bags:
+    """Tokens of each row of a feature table, as many as it has: one category, some genres, many words.
+
+    Shape:
+        row r has `[offsets[r], offsets[r + 1])` of tokens [T] int64 from 0 to size - 1 and of weights [T] float32;
+        offsets [R + 1] int64.
+    """
+
+    offsets: Tensor
+    tokens: Tensor
+    weights: Tensor
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @staticmethod
+    def single(tokens: np.ndarray, size: int) -> Bags:
+        """One token for each row, none where it is PAD."""
+        there = tokens != PAD
+        offsets = torch.from_numpy(np.append(0, np.cumsum(there)).astype(np.int64))
+        kept = torch.from_numpy(tokens[there].astype(np.int64))
+        return Bags(offsets, kept, torch.ones(len(kept)), size)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Standardized numbers, or a vector, of each row of a feature table.
+
+    Shape:
+        values [R, F] float32, 0 where nothing is known.
+    """
+
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+Columns = Mapping[str, Bags | Numbers]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a model may know of each user and item; row number is the dense id, `id` the id itself.
+
+    Users and items that training never saw have an empty bag in `id`: they are known by the rest.
+
+    Attributes:
+        context: of each circumstance of an event, in order of `Query.context`, its values as rows: one token each, none
+            where training never saw the value.
+    """
+
+    users: Columns
+    items: Columns
+    num_users: int
+    num_items: int
+    context: Columns = field(default_factory=dict)
+
+    @staticmethod
+    def ids(num_users: int, num_items: int) -> Features:
+        """Nothing but ids, of everybody and everything."""
+        users, items = ({"id": Bags.single(np.arange(size), size)} for size in (num_users, num_items))
+        return Features(users, items, num_users, num_items)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything under flat names, as a file holds it."""
+        flat = {"sizes": torch.tensor([self.num_users, self.num_items])}
+        for side, columns in (("users", self.users), ("items", self.items), ("context", self.context)):
+            for place, (name, column) in enumerate(columns.items()):
+                for part, value in vars(column).items():
+                    flat[f"{side}/{place}/{part}/{name}"] = torch.as_tensor(value).contiguous()
+        return flat
+
+    @staticmethod
+    def of(flat: Mapping[str, Tensor]) -> Features:
+        """The inverse of `tensors`."""
+        parts: dict[tuple[str, int, str], dict[str, Tensor]] = {}
+        for key, value in flat.items():
+            if key != "sizes":
+                side, place, part, name = key.split("/", 3)
+                parts.setdefault((side, int(place), name), {})[part] = value
+        sides: dict[str, dict[str, Bags | Numbers]] = {"users": {}, "items": {}, "context": {}}
+        for (side, _, name), found in sorted(parts.items()):
+            bag = "tokens" in found
+            sides[side][name] = (
+                Bags(found["offsets"], found["tokens"], found["weights"], int(found["size"]))
+                if bag
+                else Numbers(found["values"])
+            )
+        return Features(**sides, num_users=int(flat["sizes"][0]), num_items=int(flat["sizes"][1]))
+
+
+@dataclass(frozen=True)
 class Holdout:
     """Questions with known answers: what a user had done (`history`), and what they did next (`target`).
 
     `history` may hold users without a target; every user of `target` is asked once.
+
+    Attributes:
+        candidates: the items that a full ranking ranks, ascending, [C]; None: all.
     """
 
     history: Interactions
     target: Interactions
+    candidates: np.ndarray | None = None
 
     @cached_property
     def users(self) -> np.ndarray:
@@ -137,13 +243,18 @@ class Query:
     Shape:
         users [B] int64, PAD for a user unknown to training · start, stop [B] int64 into the log
         · history [B, L] int64, oldest to newest, PAD where empty (at the right)
-        · history_weight [B, L] float32, 0 where empty.
+        · history_weight [B, L] float32, 0 where empty
+        · asked [B, L] bool, True at the places of the history whose items are asked for, and which therefore must not
+          be looked at: Q rows of scores in order of row, then place. None: what follows each history is asked, Q = B
+        · context [Q, F] int64, codes of the circumstances in which is asked, PAD where unknown. None: all unknown.
     """
 
     users: Tensor
     log: Log
     start: Tensor
     stop: Tensor
+    asked: Tensor | None = None
+    context: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -158,11 +269,27 @@ class Query:
         return Query(known, Log(items, torch.ones(len(items))), stop - lengths, stop)
 
     def last(self, length: int) -> Query:
-        """The same query with only the newest `length` events of each history."""
-        return Query(self.users, self.log, torch.maximum(self.start, self.stop - length), self.stop)
+        """The same query with only the newest `length` events of each history; nothing older may be asked for."""
+        return replace(self, start=torch.maximum(self.start, self.stop - length))
 
     def to(self, device: torch.device | str) -> Query:
-        return Query(self.users.to(device), self.log.to(device), self.start.to(device), self.stop.to(device))
+        asked, context = (None if one is None else one.to(device) for one in (self.asked, self.context))
+        places = self.start.to(device), self.stop.to(device)
+        return Query(self.users.to(device), self.log.to(device), *places, asked, context)
+
+    def rows(self, some: slice) -> Query:
+        """Some of the rows of a query that asks for what follows each history."""
+        context = None if self.context is None else self.context[some]
+        return Query(self.users[some], self.log, self.start[some], self.stop[some], None, context)
+
+    def asking(self, asked: Tensor) -> Query:
+        """The same query, asking for these places of the histories, [B, L] bool."""
+        return replace(self, asked=asked)
+
+    @property
+    def length(self) -> Tensor:
+        """Events in each history, [B] int64."""
+        return self.stop - self.start
 
     @cached_property
     def _places(self) -> tuple[Tensor, Tensor]:
@@ -195,7 +322,8 @@ class Candidates:
         · valid [Q, C] bool, False where a column must not count for that row (None: all count)
         · log_q [C] or [Q, C] float32, log-probability that the sampler drew the column (None: uniform)
         · label [Q] float32, the positive's label: 1, or a rating, or 0 for an observed "no" (None: 1)
-        · weight [Q] float32, how much the row counts (None: 1).
+        · weight [Q] float32, how much the row counts (None: 1)
+        · catalogue: items that there are, of which the columns are a sample (None: the columns are all).
     """
 
     items: Tensor
@@ -204,6 +332,7 @@ class Candidates:
     log_q: Tensor | None = None
     label: Tensor | None = None
     weight: Tensor | None = None
+    catalogue: int | None = None
 
     @property
     def num_columns(self) -> int:
@@ -236,10 +365,10 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: queries, the item each one met, and how it went.
+    """One training batch: queries, the item met at each place asked for, and how it went.
 
     Shape:
-        query of B · positive [B] int64 · label [B] float32, None if all are 1 · weight [B] float32.
+        query of B · positive [Q] int64 · label [Q] float32, None if all are 1 · weight [Q] float32.
     """
 
     query: Query

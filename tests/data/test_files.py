@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from recexp.data.feature_files import FeatureFiles
 from recexp.data.filters import Filters
 from recexp.data.movielens import GENRES, MovieLens1M, MovieLens100K
 from recexp.data.ncf import NCF
@@ -12,8 +13,9 @@ from recexp.errors import RecexpError
 from recexp.types import PAD
 
 NOTHING = Filters(min_rating=None, half_life=None, duplicates="keep", min_user=0, min_item=0)
-ML_1M = MovieLens1M("rating", NOTHING)
-ML_100K = MovieLens100K(None, NOTHING)
+BARE_IDS = FeatureFiles(users=None, items=None)
+ML_1M = MovieLens1M("rating", None, NOTHING, BARE_IDS)
+ML_100K = MovieLens100K(None, NOTHING, BARE_IDS)
 TINY_NCF = NCF("tiny", "n.train", "n.test", "n.negative", "rating", NOTHING)
 BARE = SequenceFile("s.txt", NOTHING)
 

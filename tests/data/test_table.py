@@ -9,12 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from recexp.data.feature_files import FeatureFiles
 from recexp.data.filters import Filters
 from recexp.data.table import Table
 from recexp.errors import RecexpError
 
 NOTHING = Filters(min_rating=None, half_life=None, duplicates="keep", min_user=0, min_item=0)
-TABLE = Table("log.csv", "uid", "sku", "ts", "w", None, "stars", NOTHING)
+TABLE = Table("log.csv", "uid", "sku", "ts", "w", None, "stars", [], NOTHING, FeatureFiles(None, None))
 FRAME = pl.DataFrame(
     {"uid": [10, 9, 10], "sku": ["b", "a", "a"], "ts": [30, 10, 20], "w": [0.5, 1.0, 2.0], "stars": [1, 5, 3]}
 )

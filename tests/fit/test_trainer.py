@@ -113,6 +113,33 @@ def test_validation_as_often_as_asked(run: Callable[..., Run], validations: list
     assert validations == [8, 16, STEPS + 8, STEPS + 16]
 
 
+def test_validation_on_a_sample_asks_the_same_users_each_time(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, tuple[int, ...]]] = []
+    for part in ("validation", "test"):
+        step = getattr(Evaluated, f"{part}_step")
+
+        def recorded(self: Evaluated, rows: Tensor, part: str = part, step: Callable[..., None] = step) -> None:
+            asked.append((part, tuple(rows.tolist())))
+            step(self, rows)
+
+        monkeypatch.setattr(Evaluated, f"{part}_step", recorded)
+    run(*WHOLE, "trainer.max_epochs=2", "fit.validation_users=7")
+    samples = {rows for part, rows in asked if part == "validation"}
+    assert len(samples) == 1
+    (sample,) = samples
+    assert len(set(sample)) == 7 < max(sample)
+    assert sum(len(rows) for part, rows in asked if part == "test") == 60
+
+
+def test_compiling_reaches_the_model(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[object] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: modes.append((type(self).__name__, how)))
+    run(*WHOLE, "trainer.max_epochs=1", "fit.compile=default")
+    assert modes == [("MF", {"mode": "default"})]
+
+
 def test_best_within_an_epoch_survives_a_resume(run: Callable[..., Run]) -> None:
     asked = [*WHOLE, "+trainer.val_check_interval=0.5"]
     whole = run(*asked, "trainer.max_epochs=4")

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from recexp.loss.ce import CE
+from recexp.loss.gbce import GBCE
 from recexp.loss.in_batch_softmax import InBatchSoftmax
 from recexp.loss.pairwise import Pairwise
 from recexp.loss.softmax import Softmax
@@ -19,8 +20,9 @@ from recexp.types import Candidates, Interactions, Query
 
 CONF = Path(__file__).parents[2] / "conf"
 LOSSES = {
-    "ce": CE(),
+    "ce": CE(alpha=1.0),
     "squared": Squared(),
+    "gbce": GBCE(calibration=0.75),
     "pairwise": Pairwise(),
     "triplet": Triplet(margin=0.7),
     "softmax": Softmax(gamma=1.5),
@@ -188,7 +190,7 @@ def test_every_loss_learns_with_every_negatives(loss_yaml, negatives_yaml):
     before.backward()
     after = loss((table_UI - table_UI.grad)[users].gather(1, candidates.items.expand(40, -1)), candidates)
     assert after.isfinite()
-    if candidates.num_columns > 1 or loss_yaml.stem in ("ce", "squared"):
+    if candidates.num_columns > 1 or loss_yaml.stem in ("ce", "squared", "gbce"):
         assert after.item() < before.item()
     else:
         assert after.item() == before.item() == 0

@@ -7,6 +7,7 @@ import torch
 
 from recexp.errors import RecexpError
 from recexp.loss.ce import CE
+from recexp.loss.gbce import GBCE
 from recexp.loss.in_batch_softmax import InBatchSoftmax
 from recexp.loss.pairwise import Pairwise
 from recexp.loss.softmax import Softmax
@@ -30,20 +31,34 @@ def softplus(x):
 
 def test_ce_is_the_mean_over_valid_entries():
     entries = [softplus(-2), softplus(1), softplus(0), softplus(4), softplus(1)]
-    assert CE()(SCORES_QC, candidates()).item() == pytest.approx(sum(entries) / 5)
+    assert CE(alpha=1.0)(SCORES_QC, candidates()).item() == pytest.approx(sum(entries) / 5)
 
 
 def test_ce_weighs_the_two_answers_by_a_label_between_them():
     row_0 = 0.25 * softplus(-2) + 0.75 * softplus(2) + softplus(1)
     row_1 = softplus(0) + softplus(4) + softplus(-1)  # an observed no: three negatives
-    loss = CE()(SCORES_QC, candidates(label=torch.tensor([0.25, 0.0])))
+    loss = CE(alpha=1.0)(SCORES_QC, candidates(label=torch.tensor([0.25, 0.0])))
     assert loss.item() == pytest.approx((row_0 + row_1) / 5)
 
 
 @pytest.mark.parametrize("label", [4.0, -1.0, float("nan")])
 def test_ce_refuses_ratings_and_names_the_remedy(label):
     with pytest.raises(RecexpError, match=r"data\.label=null.*loss=squared"):
-        CE()(SCORES_QC, candidates(label=torch.tensor([1.0, label])))
+        CE(alpha=1.0)(SCORES_QC, candidates(label=torch.tensor([1.0, label])))
+
+
+@pytest.mark.parametrize(("calibration", "beta"), [(0.0, 1.0), (1.0, 0.2), (0.75, 0.4)])
+def test_gbce_weakens_the_positive_of_a_sample(calibration, beta):
+    """2 negatives of 10 possible ones: alpha = 0.2."""
+    entries = [beta * softplus(-2), softplus(1), softplus(0), softplus(4), beta * softplus(1)]
+    loss = GBCE(calibration)
+    assert loss(SCORES_QC, candidates(catalogue=11)).item() == pytest.approx(sum(entries) / 5)
+    assert loss(SCORES_QC, candidates()).item() == pytest.approx(CE()(SCORES_QC, candidates()).item())
+
+
+def test_gbce_refuses_what_is_no_share():
+    with pytest.raises(RecexpError, match=r"loss\.calibration=0\.75"):
+        GBCE(1.5)
 
 
 def test_squared_is_the_mean_over_valid_entries():
@@ -97,7 +112,7 @@ def test_in_batch_softmax_names_what_log_q_may_be():
         InBatchSoftmax(alpha=1.0, beta=0.0, log_q="corect")
 
 
-@pytest.mark.parametrize("loss", [CE(), Squared()], ids=["ce", "squared"])
+@pytest.mark.parametrize("loss", [CE(alpha=1.0), Squared()], ids=["ce", "squared"])
 def test_row_weight_counts_per_entry(loss):
     rows = [
         loss(SCORES_QC[q : q + 1], Candidates(torch.arange(3), TARGET[q : q + 1], VALID_QC[q : q + 1])) for q in (0, 1)

@@ -78,10 +78,15 @@ def test_seen_mask_finds_the_last_user_and_the_last_item(sampler):
 
 
 @every_sampler
-def test_seen_mask_needs_one_user_per_row(sampler):
-    with pytest.raises(RecexpError, match=r"3 rows of 2 users.*negatives\.seen=keep"):
-        ask(sampler("mask"), [0, 1, 2], [0, 1])
-    assert len(ask(sampler("keep"), [0, 1, 2], [0, 1]).target) == 3
+def test_seen_mask_knows_whose_the_places_of_a_history_are(sampler):
+    negatives = sampler("mask")
+    negatives.prepare(events(), ITEMS)
+    asked = torch.tensor([[True, False, True], [False, True, False]])
+    query = Query.from_histories([[1, 0, 0], [3, 0]], [0, 2]).asking(asked)
+    candidates = negatives(torch.tensor([4, 4, 4]), query, torch.Generator().manual_seed(0))
+    for row, met in enumerate([{0, 1}, {0, 1}, {0, 3}]):
+        items, valid = candidates.items[row, 1:], candidates.valid[row, 1:]
+        assert valid.tolist() == [item not in met | {4} for item in items.tolist()]
 
 
 @every_sampler
@@ -173,7 +178,7 @@ def test_tables_follow_the_model_but_are_not_saved(negatives):
     assert not list(negatives.parameters())
     tables = list(negatives.to("meta").buffers())
     assert all(table.is_meta for table in tables)
-    assert negatives.refresh(score=None, epoch=0) is None
+    assert negatives.refresh(None, 0, torch.Generator()) is None
 
 
 def test_popularity_keeps_its_distribution_under_a_model_of_16_bits():

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recexp.data.feature_files import FeatureFiles
 from recexp.data.filters import Filters
 from recexp.data.movielens import MovieLens1M, MovieLens100K
 from recexp.data.ncf import NCF
@@ -20,6 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not os.environ.get("RECEXP_DATA"), reason="RECEXP_DATA is not set"),
 ]
 FIRST = Filters(min_rating=None, half_life=None, duplicates="first", min_user=0, min_item=0)
+BARE = FeatureFiles(users=None, items=None)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,7 @@ def counts(dataset: Dataset) -> tuple[int, int, int]:
 
 
 def test_movielens_1m() -> None:
-    dataset = MovieLens1M("rating", FIRST).load()
+    dataset = MovieLens1M("rating", None, FIRST, BARE).load()
     assert counts(dataset) == (6040, 3706, 1000209)
     stars = np.bincount(dataset.interactions.label.astype(int))
     assert stars.tolist() == [0, 56174, 107557, 261197, 348971, 226310]
@@ -44,7 +46,7 @@ def test_movielens_1m() -> None:
 
 
 def test_movielens_100k() -> None:
-    dataset = MovieLens100K(None, FIRST).load()
+    dataset = MovieLens100K(None, FIRST, BARE).load()
     assert counts(dataset) == (943, 1682, 100000)
     assert dataset.items["genres"].explode().n_unique() == 19
     assert dataset.users["occupation"].n_unique() == 21
@@ -81,8 +83,8 @@ def test_sequences(path: str, expected: tuple[int, int, int]) -> None:
 
 
 def test_tables() -> None:
-    frappe = Table("fields/frappe-named.csv", "user", "item", None, "cnt", None, None, FIRST).load()
+    frappe = Table("fields/frappe-named.csv", "user", "item", None, "cnt", None, None, [], FIRST, BARE).load()
     assert counts(frappe) == (757, 2009, 7129)
     reviews = "text/amazon-musical-instruments-5core.reviews.jsonl"
-    music = Table(reviews, "reviewerID", "asin", "unixReviewTime", None, None, "overall", FIRST).load()
+    music = Table(reviews, "reviewerID", "asin", "unixReviewTime", None, None, "overall", [], FIRST, BARE).load()
     assert counts(music) == (1429, 900, 10261)

@@ -52,7 +52,7 @@ class Aligned:
             )
         user_U = numbers(dataset.users["user"], self.users)
         self.notes = list(_strangers(dataset, user_U, item_I))
-        return self._renumbered(dataset, user_U, item_I)
+        return self._renumbered(_without_context(dataset), user_U, item_I)
 
     def _renumbered(self, dataset: Dataset, user_U: np.ndarray, item_I: np.ndarray) -> Dataset:
         new = user_U == PAD
@@ -86,8 +86,15 @@ def _strangers(dataset: Dataset, user_U: np.ndarray, item_I: np.ndarray) -> Iter
             f"{unknown:,} of {len(dataset.interactions):,} events are with {int((item_I == PAD).sum()):,} items "
             "that the model does not know: left out"
         )
+    if dataset.context:
+        yield f"{', '.join(dataset.context)} of other data have other codes: taken for unknown"
     if new := int((user_U == PAD).sum()):
         yield f"{new:,} of {dataset.num_users:,} users are unknown to the model: known by their history alone"
+
+
+def _without_context(dataset: Dataset) -> Dataset:
+    unknown = np.full_like(dataset.interactions.context, PAD)
+    return replace(dataset, interactions=replace(dataset.interactions, context=unknown))
 
 
 def _extended(users: pl.Series, more: pl.DataFrame) -> pl.Series:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from recexp.data.filters import Filters
 from recexp.errors import RecexpError, nearest
-from recexp.types import Dataset, Interactions
+from recexp.types import PAD, Dataset, Interactions
+
+CONTEXT = "context "
+"""How the columns of circumstances begin."""
 
 
 def prepare(
@@ -24,17 +27,31 @@ def prepare(
     """Filter raw events and number users and items by ascending raw id.
 
     Args:
-        events: `user`, `item`: raw ids; `time` [seconds], `weight`, `rating`, `label` where the data has them.
+        events: `user`, `item`: raw ids; `time` [seconds], `weight`, `rating`, `label`, and `context NAME` texts, where
+            the data has them.
         label: the column, `rating` or `label`, that is each event's label, null makes it 1.
         users, items: raw id (`user`, `item`), then features; ids without an event are left out.
     """
     events = filters(events if "weight" in events.columns else events.with_columns(weight=pl.lit(1.0)))
-    return assemble(name, events, label, _side(events, "user", users), _side(events, "item", items))
+    return assemble(name, events, label, _side(name, events, "user", users), _side(name, events, "item", items))
 
 
-def _side(events: pl.DataFrame, side: str, features: pl.DataFrame | None) -> pl.DataFrame:
+def _side(name: str, events: pl.DataFrame, side: str, features: pl.DataFrame | None) -> pl.DataFrame:
     ids = events.select(pl.col(side).unique().sort())
-    return ids if features is None else ids.join(features, on=side, how="left", maintain_order="left")
+    if features is None:
+        return ids
+    features = features.with_columns(pl.col(side).cast(ids[side].dtype, strict=False)).drop_nulls(side)
+    joined = ids.join(features, on=side, how="left", maintain_order="left")
+    if features.join(ids, on=side, how="semi").is_empty():
+        raise RecexpError(
+            f"{name}: none of the {ids.height:,} {side}s of the events is in the table of {side}s; their ids look "
+            f"like {_some(ids[side])}, those of the table like {_some(features[side])}."
+        )
+    return joined
+
+
+def _some(ids: pl.Series) -> str:
+    return ", ".join(str(one) for one in ids.head(3))
 
 
 def assemble(
@@ -53,6 +70,7 @@ def assemble(
         RecexpError: nothing to learn from is left, or the label is unknown.
     """
     _check_size(name, events)
+    context = {column.removeprefix(CONTEXT): _values(events[column]) for column in events.columns if CONTEXT in column}
     labels = [column for column in ("rating", "label") if column in events.columns]
     if label is not None and label not in labels:
         raise RecexpError(f"data.label={label}; allowed: {', '.join(nearest(label, [*labels, 'null']))}.")
@@ -65,10 +83,24 @@ def assemble(
         time=_array(events, "time", np.int64) if timed else _places(user),
         weight=_weights(name, events),
         label=ones if label is None else _array(events, label, np.float32),
+        context=_context(events, context),
     )
     part = _array(events, "part", np.int8) if "part" in events.columns else None
     sha256 = digest(interactions, users, items, part, negatives)
-    return Dataset(name, interactions, users, items, part, negatives, sha256, timed)
+    return Dataset(name, interactions, users, items, part, negatives, sha256, timed, context)
+
+
+def _values(column: pl.Series) -> list[str]:
+    return column.drop_nulls().unique().sort().to_list()
+
+
+def _context(events: pl.DataFrame, context: Mapping[str, Sequence[str]]) -> np.ndarray:
+    """Codes of the circumstances of each event, PAD where unknown, [N, F] int32."""
+    codes = [pl.Series(np.full(events.height, PAD)).to_numpy()[:, None][:, :0]]
+    for name, values in context.items():
+        column = events[CONTEXT + name].replace_strict(list(values), range(len(values)), default=PAD)
+        codes.append(column.fill_null(PAD).to_numpy()[:, None])
+    return np.concatenate(codes, axis=1).astype(np.int32)
 
 
 def _check_size(name: str, events: pl.DataFrame) -> None:
@@ -133,7 +165,8 @@ def digest(
 
 
 def _blocks(interactions: Interactions, *others: pl.DataFrame | np.ndarray | None) -> Iterator[bytes | memoryview[int]]:
-    arrays = (interactions.user, interactions.item, interactions.time, interactions.weight, interactions.label)
+    arrays = [interactions.user, interactions.item, interactions.time, interactions.weight, interactions.label]
+    arrays += [interactions.context] if interactions.context.size else []
     for value in (*arrays, *others):
         if isinstance(value, pl.DataFrame):
             yield value.write_ndjson().encode()

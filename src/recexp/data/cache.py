@@ -18,7 +18,7 @@ import polars as pl
 from recexp.data.raw import RawFile, cache_folder
 from recexp.types import Dataset, Interactions
 
-FORMAT = 2
+FORMAT = 3
 """To be raised whenever the same files and the same config prepare differently."""
 
 log = logging.getLogger("recexp")
@@ -63,17 +63,18 @@ def _write(dataset: Dataset, path: Path) -> None:
 
 def _pack(dataset: Dataset) -> dict[str, Any]:
     arrays: dict[str, Any] = {name: getattr(dataset, name) for name in ("name", "sha256", "timed")}
-    arrays |= vars(dataset.interactions)
+    arrays |= vars(dataset.interactions) | {"circumstances": json.dumps(dataset.context)}
     arrays |= {name: _bytes(getattr(dataset, name)) for name in ("users", "items")}
     return arrays | {n: a for n in ("part", "negatives") if (a := getattr(dataset, n)) is not None}
 
 
 def _unpack(arrays: Mapping[str, np.ndarray]) -> Dataset:
-    interactions = Interactions(*(arrays[name] for name in ("user", "item", "time", "weight", "label")))
+    interactions = Interactions(*(arrays[name] for name in ("user", "item", "time", "weight", "label", "context")))
     users, items = (pl.read_ipc(io.BytesIO(arrays[name].tobytes())) for name in ("users", "items"))
     optional = arrays.get("part"), arrays.get("negatives")
     sha256, timed = str(arrays["sha256"]), bool(arrays["timed"])
-    return Dataset(str(arrays["name"]), interactions, users, items, *optional, sha256, timed)
+    context = json.loads(str(arrays["circumstances"]))
+    return Dataset(str(arrays["name"]), interactions, users, items, *optional, sha256, timed, context)
 
 
 def _bytes(table: pl.DataFrame) -> np.ndarray:

@@ -24,7 +24,8 @@ class Extended:
     """A source with newer events: dense ids of before stay, new users and items follow in order of appearance.
 
     Of a pair's several events, old and new, `new.filters.duplicates` keeps what it would have kept had all come at
-    once. Nothing else is filtered again: a k-core stays what it was, and old weights decay no further.
+    once. Nothing else is filtered again: a k-core stays what it was, and old weights decay no further. Circumstances and
+    features of what is new are unknown.
 
     Args:
         source: the data before. new: events since, in the order in which they became known.
@@ -85,12 +86,17 @@ def _placed(more: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
 def _joined(
     dataset: Dataset, more: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, filters: Filters
 ) -> tuple[Dataset, np.ndarray]:
-    before = pl.DataFrame({**vars(dataset.interactions), "row": np.full(len(dataset.interactions), PAD)})
+    known, named = dataset.interactions, [name for name in vars(dataset.interactions) if name != "context"]
+    before = pl.DataFrame({name: getattr(known, name) for name in named}).with_columns(
+        row=pl.lit(PAD, pl.Int64), place=pl.int_range(len(known))
+    )
+    more = more.with_columns(place=pl.lit(PAD, pl.Int64))
     if dataset.part is not None:
         before, more = before.with_columns(part=pl.Series(dataset.part)), more.with_columns(part=pl.lit(TRAIN, pl.Int8))
     events = pl.concat([before, more]).sort(["user", "time"], maintain_order=True)
     events = filters.distinct(events)
-    interactions = Interactions(*(np.array(events[name]) for name in vars(dataset.interactions)))
+    context_NF = np.pad(known.context, ((0, 1), (0, 0)), constant_values=PAD)[events["place"]]  # PAD: the last
+    interactions = Interactions(*(np.array(events[name]) for name in named), context_NF)
     part = None if dataset.part is None else np.array(events["part"])
     negatives = None if dataset.negatives is None else _longer(dataset.negatives, users.height)
     sha256 = digest(interactions, users, items, part, negatives)

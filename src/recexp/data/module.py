@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from recexp.types import Batch, Dataset, Interactions, Log, Query, Split
+from recexp.types import Dataset, Split
 
 Order = tuple[int, Callable[[], int]]
 """A seed, and what tells the epoch."""
@@ -59,8 +58,8 @@ class DataModule(pl.LightningDataModule):
             self.dataset = self.source.load()
             self.split = self.splitter(self.dataset)
 
-    def training_rows(self, batch_size: int) -> Rows:
-        """Batches of row numbers of `split.train`, in an order that depends on (seed, epoch) only.
+    def training_rows(self, num_rows: int, batch_size: int) -> Rows:
+        """Batches of the row numbers of the training examples, in an order that depends on (seed, epoch) only.
 
         With `trainer.overfit_batches` all epochs have one order, so that the batches to overfit are the same.
         """
@@ -68,7 +67,7 @@ class DataModule(pl.LightningDataModule):
         assert trainer is not None
         overfit = trainer.overfit_batches  # type: ignore[attr-defined]
         epoch = (lambda: 0) if overfit else (lambda: trainer.current_epoch)
-        return self._rows(len(self.split.train), batch_size, (self.seed, epoch))
+        return self._rows(num_rows, batch_size, (self.seed, epoch))
 
     def train_dataloader(self) -> Any:
         return self._fit_module.training_loader(self)
@@ -123,34 +122,3 @@ class Rows:
     def __len__(self) -> int:
         own = self.num_rows // self.ranks if self.order else len(range(self.rank, self.num_rows, self.ranks))
         return -(-own // self.batch_size)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Training events on the model's device: row n asks its user, with what they did before, for its item.
-
-    Shape:
-        user, start [N] int64 · label [N] float32, None if all are 1 · weight [N] float32; the items are the log's.
-    """
-
-    log: Log
-    user: Tensor
-    start: Tensor
-    label: Tensor | None
-    weight: Tensor
-
-    @staticmethod
-    def of(train: Interactions, num_users: int, device: torch.device) -> Examples:
-        """Examples of training events, history being the events before in time order."""
-        user = train.user.astype(np.int64)
-        start = train.offsets(num_users)[user]
-        user_N, start_N, label_N, weight_N = (
-            torch.from_numpy(column).to(device) for column in (user, start, train.label, train.weight)
-        )
-        implicit = bool((train.label == 1).all())
-        return Examples(Log.of(train).to(device), user_N, start_N, None if implicit else label_N, weight_N)
-
-    def __getitem__(self, rows: Tensor) -> Batch:
-        query = Query(self.user[rows], self.log, self.start[rows], stop=rows)
-        label = None if self.label is None else self.label[rows]
-        return Batch(query, self.log.item[rows], label, self.weight[rows])

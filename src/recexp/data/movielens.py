@@ -8,6 +8,7 @@ import polars as pl
 
 from recexp.data.base import prepare
 from recexp.data.cache import cached
+from recexp.data.feature_files import FeatureFiles
 from recexp.data.filters import Filters
 from recexp.data.lines import RATING, SECONDS, Field, read_lines
 from recexp.data.raw import Archive, RawFile, find
@@ -42,6 +43,9 @@ GENRES = [
     "Western",
 ]
 
+FACTS = ("name", "released_in", "rated", "released", "kinds", "director", "writers", "actors", "plot", "poster")
+PLOTS_HINT = "it is movielens/ml-1m/movies_extrainfos.dat of https://github.com/hoyeoplee/MeLU"
+
 
 def _text(name: str) -> Field:
     return Field(name, pl.String, "some text", 1)
@@ -57,6 +61,13 @@ def _titled(items: pl.DataFrame) -> pl.DataFrame:
     return items.with_columns(title=pl.col("title").str.replace(r"\s*\(\d{4}\)\s*$", ""), year=year)
 
 
+def _plots(file: RawFile) -> pl.DataFrame:
+    """Plot, director and actors of each film, null where the file says N/A."""
+    facts = read_lines(file, "::", (ITEM, *(Field(name, pl.String, "any text", 0) for name in FACTS)))
+    known = [pl.when(pl.col(name) != "N/A").then(name).alias(name) for name in ("plot", "director", "actors")]
+    return facts.select("item", *known).with_columns(pl.col("director", "actors").str.split(", "))
+
+
 @dataclass(frozen=True)
 class MovieLens1M:
     """MovieLens 1M: 1,000,209 ratings by 6,040 people of 3,706 films, 2000-2003.
@@ -66,21 +77,30 @@ class MovieLens1M:
 
     Args:
         label: `rating` learns the stars, null learns that a film was seen.
+        plots: file of MeLU (Lee et al., KDD 2019), `movies_extrainfos.dat`, adds the items' columns plot, director and
+            actors; null: none.
+        features: tables of your own.
     """
 
     label: str | None
+    plots: str | None
     filters: Filters
+    features: FeatureFiles
 
     def load(self) -> Dataset:
         """Read, or download once from grouplens.org."""
         files = [find(f"ml-1m/{name}.dat", ML_1M) for name in ("ratings", "users", "movies")]
-        return cached(files, {"movielens": "1m", **asdict(self)}, lambda: self._prepare(*files))
+        files += [] if self.plots is None else [find(self.plots, hint=PLOTS_HINT)]
+        every = [*files, *self.features.files()]
+        return cached(every, {"movielens": "1m", **asdict(self)}, lambda: self._prepare(*files))
 
-    def _prepare(self, ratings: RawFile, users: RawFile, movies: RawFile) -> Dataset:
+    def _prepare(self, ratings: RawFile, users: RawFile, movies: RawFile, plots: RawFile | None = None) -> Dataset:
         people = read_lines(users, "::", (USER, _text("gender"), AGE, _text("occupation"), _text("zip")), "latin-1")
         films = read_lines(movies, "::", (ITEM, _text("title"), _text("genres")), "latin-1")
         films = _titled(films).with_columns(pl.col("genres").str.split("|"))
-        return prepare("movielens_1m", _events(ratings, "::"), self.label, self.filters, people, films)
+        films = films if plots is None else films.join(_plots(plots), on="item", how="left", maintain_order="left")
+        tables = self.features.tables(people, films)
+        return prepare("movielens_1m", _events(ratings, "::"), self.label, self.filters, *tables)
 
 
 @dataclass(frozen=True)
@@ -92,15 +112,18 @@ class MovieLens100K:
 
     Args:
         label: `rating` learns the stars, null learns that a film was seen.
+        features: tables of your own.
     """
 
     label: str | None
     filters: Filters
+    features: FeatureFiles
 
     def load(self) -> Dataset:
         """Read, or download once from grouplens.org."""
         files = [find(f"ml-100k/u.{name}", ML_100K) for name in ("data", "user", "item")]
-        return cached(files, {"movielens": "100k", **asdict(self)}, lambda: self._prepare(*files))
+        every = [*files, *self.features.files()]
+        return cached(every, {"movielens": "100k", **asdict(self)}, lambda: self._prepare(*files))
 
     def _prepare(self, ratings: RawFile, users: RawFile, movies: RawFile) -> Dataset:
         people = read_lines(users, "|", (USER, AGE, _text("gender"), _text("occupation"), _text("zip")), "latin-1")
@@ -109,4 +132,5 @@ class MovieLens100K:
         films = read_lines(movies, "|", (ITEM, _text("title"), *dates, *flags), "latin-1")
         genres = [pl.when(pl.col(genre) == 1).then(pl.lit(genre)) for genre in GENRES]
         films = films.select("item", "title", genres=pl.concat_list(genres).list.drop_nulls())
-        return prepare("movielens_100k", _events(ratings, "\t"), self.label, self.filters, people, _titled(films))
+        tables = self.features.tables(people, _titled(films))
+        return prepare("movielens_100k", _events(ratings, "\t"), self.label, self.filters, *tables)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 
-from recexp.data.base import ids, prepare
+from recexp.data.base import CONTEXT, ids, prepare
 from recexp.data.cache import cached
+from recexp.data.feature_files import FeatureFiles
 from recexp.data.filters import Filters
 from recexp.data.lines import RATING, SECONDS, WEIGHT, Field, complaint, decode, first_wrong
 from recexp.data.raw import RawFile, find
@@ -26,6 +27,10 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = ".parquet"
 YMD = (19000101, 21001231)
+CLOCK: dict[str, Callable[[pl.Series], pl.Series]] = {
+    "hour": lambda time: time.cast(pl.Datetime("us")).dt.hour(),
+    "weekday": lambda time: time.cast(pl.Datetime("us")).dt.weekday(),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,9 @@ class Table:
         weight: how much an event counts, 0 or more; null for 1.
         rating: what `filters.min_rating` looks at, without being learned; null for the label.
         label: what is learned of an event, such as stars; null for 1.
+        context: columns with the circumstances of an event, known when somebody asks, such as device; `hour` of the day
+            and `weekday` (1 is Monday) come from the time, UTC, where no columns are called so.
+        features: tables of the users and the items.
     """
 
     path: str
@@ -50,7 +58,9 @@ class Table:
     weight: str | None
     rating: str | None
     label: str | None
+    context: Sequence[str]
     filters: Filters
+    features: FeatureFiles
 
     def load(self) -> Dataset:
         """Read the table.
@@ -59,7 +69,7 @@ class Table:
             RecexpError: a missing file or column, an unknown ending, or a value that is not as expected.
         """
         file = find(self.path)
-        return cached([file], asdict(self), lambda: self._prepare(file))
+        return cached([file, *self.features.files()], asdict(self), lambda: self._prepare(file))
 
     def _roles(self) -> dict[str, str]:
         columns = {role: getattr(self, role) for role in ("user", "item", "time", "weight", "rating", "label")}
@@ -72,19 +82,25 @@ class Table:
             return _opened(file).collect_schema().names()
 
     def rows(self) -> pl.DataFrame:
-        """A column per role, nothing filtered, in the order of the file."""
+        """A column per role and circumstance, nothing filtered, in the order of the file."""
         return self._checked(find(self.path))[0]
 
-    def events(self) -> pl.DataFrame:
-        """A column per role, nothing filtered, in order of time."""
-        return self._in_order(find(self.path))
+    def _circumstances(self, file: RawFile) -> dict[str, str]:
+        """Those that the file has."""
+        from_time = [] if self.time is None else [name for name in CLOCK if name in self.context]
+        if not self.context:
+            return {}
+        there = _columns(file)
+        return {CONTEXT + name: name for name in self.context if name in there or name not in from_time}
 
     def _checked(self, file: RawFile) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Typed, and as they were read."""
-        roles = self._roles()
-        raw = _read(file, roles)
-        events = raw.with_columns(_typed(role, raw[role]) for role in roles)
+        roles, circumstances = self._roles(), self._circumstances(file)
+        raw = _read(file, roles | circumstances)
+        events = raw.with_columns(_typed(role, raw[role]) for role in [*roles, *circumstances])
         _check(file, raw, events, roles)
+        clock = [name for name in self.context if CONTEXT + name not in circumstances]
+        events = events.with_columns(_of_clock(name, events["time"]) for name in clock)
         if "time" in roles:
             _check_days(file, roles["time"], moments(raw["time"]))
         return events, raw
@@ -95,13 +111,20 @@ class Table:
 
     def _prepare(self, file: RawFile) -> Dataset:
         name = Path(self.path.removesuffix(".gz")).stem
-        return prepare(name, self._in_order(file), None if self.label is None else "label", self.filters)
+        label = None if self.label is None else "label"
+        return prepare(name, self._in_order(file), label, self.filters, *self.features.tables(None, None))
 
 
 def _typed(role: str, values: pl.Series) -> pl.Series:
     if role in ("user", "item"):
         return ids(values)
+    if role.startswith(CONTEXT):
+        return values.cast(pl.String)
     return seconds(values) if role == "time" else values.cast(pl.Float32, strict=False)
+
+
+def _of_clock(name: str, time: pl.Series) -> pl.Series:
+    return CLOCK[name](time.cast(pl.Int64) * 1_000_000).cast(pl.String).alias(CONTEXT + name)
 
 
 def moments(values: pl.Series) -> pl.Series:
@@ -175,6 +198,14 @@ def _explaining(file: RawFile) -> Iterator[None]:
     except (PolarsError, OSError) as error:
         _explain(file)
         raise RecexpError(f"{file.name} cannot be read as {_kind(file)[1:]}: {str(error).splitlines()[0]}") from error
+
+
+def _columns(file: RawFile) -> list[str]:
+    """The names in the file; what cannot be read is complained of when it is read."""
+    try:
+        return _opened(file).collect_schema().names()
+    except (PolarsError, OSError, RecexpError):
+        return []
 
 
 def _scan_parquet(file: RawFile) -> pl.LazyFrame:

@@ -12,14 +12,14 @@ from recexp.eval.evaluation import Evaluation, Frozen, Result
 from recexp.eval.labels import LESS_IS_BETTER, POINTWISE, TWO_CLASSES, Labels, LabelSettings
 from recexp.eval.metrics import RANKING, TIES, check_choice, check_cutoffs, check_depth, check_metrics
 from recexp.eval.questions import Questions, ask, digest, distinct, unseen
-from recexp.eval.rank import hide_nothing, hide_seen
+from recexp.eval.rank import Hide, hide_nothing, hide_others, hide_seen
 from recexp.eval.ranking import FullRanking, SampledRanking, Settings
 from recexp.eval.sampling import draw, without_targets
 from recexp.eval.segments import Segments
 from recexp.eval.shown import SHOWN, Shown
 from recexp.types import Dataset, Holdout, Split
 
-SEEN = {"exclude": hide_seen, "include": hide_nothing}
+SEEN: dict[str, Hide] = {"exclude": hide_seen, "include": hide_nothing}
 WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"uniform": np.ones_like, "popularity": np.copy}
 GIVEN = "given"
 
@@ -88,16 +88,23 @@ class Full:
 
     def on(self, split: Split, holdout: Holdout, dataset: Dataset, seed: int) -> FullRanking:
         """Freeze the questions."""
-        check_depth(self.settings.k, dataset.num_items, f"items in data={dataset.name}")
+        ranked = dataset.num_items if holdout.candidates is None else len(holdout.candidates)
+        check_depth(self.settings.k, ranked, f"items in data={dataset.name}")
         asked = distinct(holdout.target, dataset.num_items)
         target = unseen(asked, holdout.history, dataset.num_items) if self.seen == "exclude" else asked
         questions = ask(target, split, holdout, dataset)
-        frozen = Frozen(questions, self._digest(questions), _dropped(len(asked) - len(target), len(asked)))
-        return FullRanking(frozen, self.settings, SEEN[self.seen], self._shown(split, questions))
+        notes = _dropped(len(asked) - len(target), len(asked))
+        hide = SEEN[self.seen]
+        if holdout.candidates is not None:
+            notes.append(f"ranked among the {ranked:,} items that the split asks for")
+            hide = hide_others(hide, holdout.candidates, dataset.num_items)
+        frozen = Frozen(questions, self._digest(questions, holdout.candidates), notes)
+        return FullRanking(frozen, self.settings, hide, self._shown(split, questions))
 
-    def _digest(self, questions: Questions) -> str:
+    def _digest(self, questions: Questions, candidates: np.ndarray | None) -> str:
         settings = ("full", self.settings.ties, self.seen, questions.dataset.num_items)
-        return digest(*settings, *_frozen(questions, self.settings.segments), *questions.asked_history())
+        frozen = [*_frozen(questions, self.settings.segments), *questions.asked_history()]
+        return digest(*settings, *frozen, *([] if candidates is None else [candidates]))
 
     def _shown(self, split: Split, questions: Questions) -> Shown | None:
         metrics = [name for name in self.settings.metrics if name in SHOWN]

@@ -28,6 +28,7 @@ class Questions:
     Shape:
         users [B] dense ids, ascending · known [B] the same, PAD where training never saw them
         · row [T] whose target · item [T] · label [T] · start, stop [B] into `history`
+        · context [T, F] of the targets: a user is asked in that of the first one
         · popularity [I], activity [B] train events of the items and of the users asked.
     """
 
@@ -42,6 +43,7 @@ class Questions:
     stop: np.ndarray
     popularity: np.ndarray
     activity: np.ndarray
+    context: np.ndarray
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -57,7 +59,8 @@ class Questions:
         if device not in self._logs:
             self._logs[device] = self._logs[torch.device("cpu")].to(device)
         known, start, stop = (torch.from_numpy(a[rows_B]).to(device) for a in (self.known, self.start, self.stop))
-        return Query(known, self._logs[device], start, stop)
+        context = torch.from_numpy(self.context[self.offsets[rows_B]].astype(np.int64)).to(device)
+        return Query(known, self._logs[device], start, stop, None, context)
 
     def slots(self, rows_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the targets of each row stand in [T], and which places are filled, [B, P] each."""
@@ -109,6 +112,7 @@ def ask(target: Interactions, split: Split, holdout: Holdout, dataset: Dataset) 
         stop=offsets[users + 1],
         popularity=np.bincount(split.train.item, minlength=dataset.num_items),
         activity=activity,
+        context=target.context,
     )
 
 

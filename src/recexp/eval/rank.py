@@ -5,10 +5,16 @@ Shapes: B queries · P positives of a query · C candidates · I items · K the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from recexp.types import PAD, Query
+
+Hide = Callable[[Tensor, Query], None]
+"""Puts what must not be shown behind all others, in place."""
 
 
 def places(positive_BP: Tensor, scores_BC: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,6 +51,17 @@ def hide_seen(scores_BI: Tensor, query: Query) -> None:
 
 def hide_nothing(scores_BI: Tensor, query: Query) -> None:
     """Leave all items in the ranking."""
+
+
+def hide_others(hide: Hide, candidates: np.ndarray, num_items: int) -> Hide:
+    """What also hides all but some items [C]."""
+    others_O = torch.from_numpy(np.setdiff1d(np.arange(num_items), candidates))
+
+    def both(scores_BI: Tensor, query: Query) -> None:
+        hide(scores_BI, query)
+        scores_BI[:, others_O.to(scores_BI.device)] = -torch.inf
+
+    return both
 
 
 def top_items(scores_BI: Tensor, length: int) -> Tensor:

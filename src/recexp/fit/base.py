@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recexp.data.module import DataModule, Rows
 from recexp.eval.protocol import Evaluation, Result
+from recexp.fit.heap import keep_freed_memory
 from recexp.model.base import Recommender
 
 
@@ -34,6 +35,7 @@ class Evaluated(pl.LightningModule):
         self, model: Recommender, evaluations: Mapping[str, Evaluation], checkpoints: Path, monitor: str, seed: int
     ) -> None:
         super().__init__()
+        keep_freed_memory()
         self.model = model
         self.evaluations = evaluations
         self.checkpoints = checkpoints

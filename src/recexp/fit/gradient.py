@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recexp.data.module import DataModule, Examples, Rows
+from recexp.data.module import DataModule, Rows
 from recexp.errors import RecexpError
+from recexp.examples.base import Examples
 from recexp.fit.base import Evaluated
 from recexp.loss.base import Comparison
 from recexp.model.base import PairScorer
 from recexp.negatives.base import Negatives
+
+SAMPLE_SEED = 0
+"""Who is asked in validation does not depend on the run's seed."""
 
 
 class Patience(EarlyStopping):
@@ -34,11 +41,14 @@ class Gradient(Evaluated):
     Args:
         loss, negatives: as composed; neither knows the model.
         optimizer: makes the optimizer from the model's parameters.
-        batch_size: training events in a step [count].
+        examples: what one row of training is, as composed: an event, or a whole history with several questions.
+        batch_size: rows of the examples in a step [count].
         patience: validations without improvement before stopping; None: never stop early.
+        validation_users: asked in a validation, always the same ones [count]; None: all.
+        compile: a mode of torch.compile for the model, such as default or max-autotune; None: as it is.
         settings: of `Evaluated`.
     Raises:
-        RecexpError: the loss compares and there is nothing to compare with.
+        RecexpError: the loss compares and there is nothing to compare with; the model cannot answer the examples.
     """
 
     model: PairScorer
@@ -47,8 +57,11 @@ class Gradient(Evaluated):
         self,
         batch_size: int,
         patience: int | None,
+        validation_users: int | None,
+        compile: str | None,
         loss: nn.Module,
         negatives: Negatives,
+        examples: Examples,
         optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         **settings: Any,
     ) -> None:
@@ -58,10 +71,18 @@ class Gradient(Evaluated):
                 f"{type(loss).__name__} sets positives against negatives, and {type(negatives).__name__} gives none. "
                 "Type loss=ce or loss=squared to learn from labels alone, or negatives=uniform."
             )
+        if examples.asks_many and not self.model.answers_many:
+            raise RecexpError(
+                f"{type(examples).__name__} asks several questions of one history, and {type(self.model).__name__} "
+                "answers one. Type examples=events, or a model of sequences such as model=sasrec."
+            )
         self.batch_size = batch_size
         self.patience = patience
+        self.validation_users = validation_users
+        self.compile_mode = compile
         self.loss = loss
         self.negatives = negatives
+        self.examples = examples
         self.optimizer = optimizer
 
     def configure_callbacks(self) -> list[Callback]:
@@ -77,28 +98,53 @@ class Gradient(Evaluated):
             raise RecexpError(f"optimizer: {error}") from error
 
     def training_loader(self, data: DataModule) -> Rows:
-        """Shuffled rows of the training events."""
-        return data.training_rows(self.batch_size)
+        """Shuffled rows of the examples."""
+        return data.training_rows(self.examples.count(data.split.train), self.batch_size)
 
     def num_batches(self, data: DataModule) -> int:
         """Steps of an epoch."""
-        return -(-len(data.split.train) // self.batch_size)
+        return -(-self.examples.count(data.split.train) // self.batch_size)
+
+    @cached_property
+    def asked(self) -> Tensor:
+        """The rows of the validation's users that are asked, ascending."""
+        count = len(self.evaluations["val"].users)
+        drawn = np.random.default_rng(SAMPLE_SEED).permutation(count)[: self.validation_users]
+        return torch.from_numpy(np.sort(drawn))
+
+    def evaluation_loader(self, data: DataModule, part: str) -> Rows | list[Any]:
+        """Chunks of the users that an evaluation asks: all in a test, a sample in validation if one is asked for."""
+        sampled = part == "val" and part in self.evaluations
+        return data.evaluation_rows(len(self.asked)) if sampled else super().evaluation_loader(data, part)
+
+    def validation_step(self, rows: Tensor) -> None:
+        super().validation_step(self.asked[rows])
 
     def on_fit_start(self) -> None:
+        if self.compile_mode is not None:
+            self.model.compile(mode=self.compile_mode)
         self.negatives.prepare(self.data.split.train, self.data.dataset.num_items)
         self.negatives.to(self.device)
-        self.examples = Examples.of(self.data.split.train, self.data.dataset.num_users, self.device)
+        self.examples.prepare(self.data.split.train, self.data.dataset.num_users, self.device)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         rank = self.trainer.global_rank
         self.generator = torch.Generator(self.device).manual_seed(torch.initial_seed() + rank)
-        self.negatives.refresh(self.model.score, self.current_epoch)
+        self._refresh_negatives()
+
+    def _refresh_negatives(self) -> None:
+        """Show the negatives the model; what that took is a part of the epoch's cost."""
+        began = time.perf_counter()
+        self.model.eval()
+        self.negatives.refresh(self.model.score, self.current_epoch, self.generator)
+        self.model.train()
+        self.log("train/negatives_s", time.perf_counter() - began, on_epoch=True, on_step=False)
 
     def training_step(self, rows: Tensor) -> Tensor:
-        batch = self.examples[rows]
+        batch = self.examples(rows, self.generator)
         candidates = self.negatives(batch.positive, batch.query, self.generator)
-        candidates = replace(candidates, label=batch.label, weight=batch.weight)
+        candidates = replace(candidates, label=batch.label, weight=batch.weight, catalogue=self.data.dataset.num_items)
         scores_QC = self.model(batch.query, candidates.items)
         loss: Tensor = self.loss(scores_QC.float(), candidates)
         self.log(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from recexp.types import Candidates
 
@@ -65,7 +68,29 @@ def softmax_of_positive(logits_QC: Tensor, candidates: Candidates) -> Tensor:
     if candidates.valid is not None:
         logits_QC = logits_QC.masked_fill(~candidates.valid, -torch.inf)
     weight_Q = positive_weight(candidates)
-    loss_Q = F.cross_entropy(logits_QC, candidates.target, reduction="none")
+    loss_Q = Surprise.apply(logits_QC, candidates.target)
     # chosen, not multiplied: a row whose positive does not count may be infinite
     loss_Q = torch.where(weight_Q > 0, loss_Q, 0.0)
     return ratio((weight_Q * loss_Q).sum(), weight_Q.sum())
+
+
+class Surprise(torch.autograd.Function):
+    """-log softmax at the target, [Q]; its gradient is softmax - 1 at the target.
+
+    F.cross_entropy does the same with two more buffers of [Q, C], one of them full of zeros: for a catalogue of
+    thousands they, not the arithmetic, are what a step waits for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_QC: Tensor, target: Tensor) -> Tensor:
+        log_p_QC = F.log_softmax(logits_QC, dim=1)
+        ctx.save_for_backward(log_p_QC, target)
+        return -log_p_QC.gather(1, target[:, None])[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope_Q: Tensor) -> tuple[Tensor, None]:
+        log_p_QC, target = ctx.saved_tensors
+        slope_Q1 = slope_Q[:, None]
+        slope_QC = log_p_QC.exp().mul_(slope_Q1)
+        return slope_QC.scatter_add_(1, target[:, None], -slope_Q1), None

@@ -13,23 +13,31 @@ from recexp.types import Candidates
 class CE(nn.Module):
     """CE: pointwise logistic loss, the mean over valid entries.
 
-        L = -sum r log sigma(R) + (1 - r) log(1 - sigma(R)),   r the label of the positive, 0 for a negative
+        L = -sum r log sigma(alpha R) + (1 - r) log(1 - sigma(alpha R)),   r the label of the positive, 0 for a negative
 
     He et al., "Neural Collaborative Filtering", WWW 2017, eq. 7.
-    Differs from the paper: a mean instead of a sum; r may lie between 0 and 1.
+    Differs from the paper: a mean instead of a sum; r may lie between 0 and 1; scores are scaled, for cosines, which
+    end at 1, could not tell how sure they are.
 
+    Args:
+        alpha: scale of the scores, one over the temperature [1 / score].
     Shape:
         scores [Q, C] -> [].
     Raises:
         RecexpError: a label below 0 or above 1.
     """
 
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
     def forward(self, scores: Tensor, candidates: Candidates) -> Tensor:
         if candidates.label is not None:
             _check(candidates.label)
-        loss_QC = F.softplus(scores)
+        logits_QC = self.alpha * scores
+        loss_QC = F.softplus(logits_QC)
         # -log(1 - sigma(R)) = softplus(R) in every column, and -r R more at the positive's: no [Q, C] of labels
-        yes_Q1 = positive_label(candidates, loss_QC.dtype) * positive_score(scores, candidates)
+        yes_Q1 = positive_label(candidates, loss_QC.dtype) * positive_score(logits_QC, candidates)
         return mean_over_entries(loss_QC.scatter_add(1, candidates.target[:, None], -yes_Q1), candidates)
 
 

@@ -28,4 +28,5 @@ class Softmax(Comparison):
         self.gamma = gamma
 
     def forward(self, scores: Tensor, candidates: Candidates) -> Tensor:
-        return softmax_of_positive(self.gamma * scores, candidates)
+        logits_QC = scores if self.gamma == 1 else self.gamma * scores  # at 1, a copy of all scores is saved
+        return softmax_of_positive(logits_QC, candidates)

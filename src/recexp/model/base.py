@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,14 @@ class Recommender(nn.Module):
 
 
 class PairScorer(Recommender):
-    """A model trained by gradient: `forward(query, items) -> [Q, C]`, scores unscaled."""
+    """A model trained by gradient: `forward(query, items) -> [Q, C]`, scores unscaled.
+
+    Attributes:
+        answers_many: whether it heeds `query.asked`, several questions about one history.
+    """
 
     num_items: int
+    answers_many = False
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:
         if items is None:
@@ -42,8 +47,22 @@ class Factored(PairScorer):
         """Vectors of items of any shape, [..., D]."""
         raise TypeError(f"{type(self).__name__} does not encode items")
 
+    def towers(self) -> tuple[Tower, Tower] | None:
+        """Both encoders as programs of their own, of the query and of items; None where they cannot be told apart."""
+        return None
+
     def forward(self, query: Query, items: Tensor) -> Tensor:
         return product(self.encode_query(query), self.encode_items(items))
+
+
+class Tower(nn.Module):
+    """One encoder of a factored model as a program of its own: named inputs of R rows -> vectors [R, D]."""
+
+    names: list[str]
+
+    def inputs(self, rows: Any) -> list[Tensor]:
+        """The inputs of a query (dense ids of items) that the model's own data knows."""
+        raise NotImplementedError
 
 
 class Solvable(Protocol):

@@ -1,72 +1,112 @@
-"""Two-tower network over ids and history."""
+"""Two-tower network over ids, features and history."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recexp.model.base import Factored, lookup
-from recexp.types import Query
+from recexp.errors import RecexpError, nearest
+from recexp.model.base import Factored, Tower
+from recexp.model.features import Circumstances, Ids, Known
+from recexp.model.history import OWN, History
+from recexp.model.towers import ItemTower, QueryTower
+from recexp.types import Bags, Features, Query
+
+SIMILARITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "dot": lambda encoding: encoding,
+    "cosine": lambda encoding: F.normalize(encoding, dim=-1),
+}
 
 
 class TwoTower(Factored):
     """Two-tower: one network for the user and what they did, one for the item, met by an inner product.
 
-        R(u, i) = <f(p_u, h_u), g(q_i)>        h_u = sum_j a_uj q_j / sum_j a_uj   over the last `max_length` events
+        R(u, i) = <f(x_u, c, h_u), g(x_i)>     x: everything known of the side, c: the circumstances, h_u: the history
 
     Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019, section 4.
-    Differs from the paper: ids and history only; both towers share the item embeddings.
-    A user unknown to training has p_u = 0 and is served from history; event weights a_uj come with the data.
+    Differs from the paper: `history` may be a network of its own; the scale of the scores belongs to the loss.
+    A user (an item) that training never saw has a zero id embedding and is known by history and features.
 
     Args:
-        embedding_dim: size of p_u, q_i and of both towers' output [count].
+        embedding_dim: size of each embedding, of the history and of both towers' output [count].
         hidden_dims: sizes of the hidden layers of each tower; [] for a single linear layer.
         dropout: share of the input of each tower set to zero in training [0..1).
-        max_length: events of history seen [count].
+        id_dropout: share of ids hidden from the towers in training: for cold start [0..1).
+        similarity: `dot`, or `cosine`: encodings of length 1.
         init_std: standard deviation of the initial embeddings.
+        history: its encoder.
+        features: what is known of users and items.
     Shape:
-        query of B with history, items [C] or [B, C] -> scores [B, C].
+        query of B with history, Q places asked for, items [C] or [Q, C] -> scores [Q, C].
+    Raises:
+        RecexpError: similarity is neither, or nothing is known of items.
     """
+
+    answers_many = True
 
     def __init__(
         self,
         embedding_dim: int,
         hidden_dims: Sequence[int],
         dropout: float,
-        max_length: int,
+        id_dropout: float,
+        similarity: str,
         init_std: float,
-        num_users: int,
-        num_items: int,
+        history: History,
+        features: Features,
     ) -> None:
         super().__init__()
-        self.num_items = num_items
-        self.max_length = max_length
-        self.user_embedding = nn.Parameter(torch.randn(num_users, embedding_dim) * init_std)
-        self.item_embedding = nn.Parameter(torch.randn(num_items, embedding_dim) * init_std)
-        self.user_tower = tower(2 * embedding_dim, hidden_dims, embedding_dim, dropout)
-        self.item_tower = tower(embedding_dim, hidden_dims, embedding_dim, dropout)
+        self.similarity = _similarity(similarity)
+        self.num_items = features.num_items
+        self.history = history
+        self.user = Known(features.users, embedding_dim, init_std, id_dropout)
+        self.item = Known(features.items, embedding_dim, init_std, id_dropout)
+        _refuse_nothing(self.item)
+        if history.embedding == OWN or "id" not in self.item.columns:
+            known = features.items.get("id", Features.ids(0, features.num_items).items["id"])
+            assert isinstance(known, Bags)
+            self.event = Ids(known, embedding_dim, init_std)
+        self.circumstances = Circumstances(features.context, embedding_dim, init_std)
+        self.user_tower = tower(
+            self.user.dim + self.circumstances.dim + embedding_dim, hidden_dims, embedding_dim, dropout
+        )
+        self.item_tower = tower(self.item.dim, hidden_dims, embedding_dim, dropout)
 
     def encode_query(self, query: Query) -> Tensor:
-        p_BD = lookup(self.user_embedding, query.users)
-        encoding_BD: Tensor = self.user_tower(torch.cat([p_BD, self.mean_of_history(query)], dim=-1))
-        return encoding_BD
+        x_BU, h_QD = self.user(query.users), self.history(query, self.events)
+        x_QU = x_BU if query.asked is None else x_BU[query.asked.nonzero()[:, 0]]
+        return self.query_of(self.with_circumstances(x_QU, query.context), h_QD)
+
+    def with_circumstances(self, x_QU: Tensor, context: Tensor | None) -> Tensor:
+        """(x, c), [Q, U + F D]."""
+        return torch.cat([x_QU, self.circumstances(context, x_QU)], dim=-1)
+
+    def query_of(self, x_QU: Tensor, h_QD: Tensor) -> Tensor:
+        """f(x, h), [Q, D]."""
+        return self.similarity(self.user_tower(torch.cat([x_QU, h_QD], dim=-1)))
 
     def encode_items(self, items: Tensor) -> Tensor:
-        encoding: Tensor = self.item_tower(lookup(self.item_embedding, items))
-        return encoding
+        if items.dim() < 2:
+            return self.item_of(self.item(items))
+        distinct, place = items.unique(return_inverse=True)
+        return self.encode_items(distinct)[place]
 
-    def mean_of_history(self, query: Query) -> Tensor:
-        """h_u, zero for an empty history, [B, D]."""
-        recent = query.last(self.max_length)
-        if not recent.history.shape[1]:
-            return self.item_embedding.new_zeros(len(query), self.item_embedding.shape[1])
-        a_BL = recent.history_weight
-        a_BL = a_BL / a_BL.sum(1, keepdim=True).clamp(min=1e-12)
-        return F.embedding_bag(recent.history.clamp(min=0), self.item_embedding, mode="sum", per_sample_weights=a_BL)
+    def item_of(self, x_CX: Tensor) -> Tensor:
+        """g(x), [C, D]."""
+        return self.similarity(self.item_tower(x_CX))
+
+    def towers(self) -> tuple[Tower, Tower]:
+        return QueryTower(self, self.user), ItemTower(self, self.item)
+
+    def events(self, items_BL: Tensor) -> Tensor:
+        """q_j of the items of a history, zero where it is empty, [B, L, D]."""
+        ids = self.event if hasattr(self, "event") else self.item.columns["id"]
+        vectors_BLD: Tensor = ids(items_BL)
+        return vectors_BLD
 
 
 def tower(input_dim: int, hidden_dims: Sequence[int], output_dim: int, dropout: float) -> nn.Sequential:
@@ -76,3 +116,19 @@ def tower(input_dim: int, hidden_dims: Sequence[int], output_dim: int, dropout: 
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _similarity(name: str) -> Callable[[Tensor], Tensor]:
+    if name not in SIMILARITIES:
+        allowed = nearest(name, SIMILARITIES)
+        raise RecexpError(
+            f"model.similarity={name} is unknown; allowed: {', '.join(allowed)}. Type model.similarity={allowed[0]}"
+        )
+    return SIMILARITIES[name]
+
+
+def _refuse_nothing(item: Known) -> None:
+    if not item.dim:
+        raise RecexpError(
+            "model.features.items=[] leaves the item tower nothing to see. Type model.features.items=[id]."
+        )

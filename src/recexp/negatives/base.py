@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from recexp.errors import RecexpError, nearest
-from recexp.types import Candidates, Interactions, Query
+from recexp.types import PAD, Candidates, Interactions, Query
 
 SEEN = ("keep", "mask")
+
+Score = Callable[[Query, Tensor | None], Tensor]
 
 
 class Negatives(nn.Module):
@@ -27,8 +29,8 @@ class Negatives(nn.Module):
         """Learn from the training part, once, before the first batch."""
         self.num_items = num_items
 
-    def refresh(self, score: Callable[..., Tensor], epoch: int) -> None:
-        """Look at the model at the start of an epoch; only hard negatives do."""
+    def refresh(self, score: Score, epoch: int, generator: torch.Generator) -> None:
+        """Look at the model, as it scores without dropout, at the start of an epoch; only hard negatives do."""
 
     def forward(self, positive: Tensor, query: Query, generator: torch.Generator) -> Candidates:
         """The candidates of each row. positive [Q] int64, query of Q rows, generator on their device."""
@@ -42,7 +44,7 @@ class Draws(nn.Module):
         num_negatives: n, items drawn for each positive [count].
         seen: `keep` lets other items of the user's training history count as negatives, `mask` does not.
     Raises:
-        RecexpError: num_negatives below 1, an unknown `seen`, or `mask` where rows are not users.
+        RecexpError: num_negatives below 1, or an unknown `seen`.
     """
 
     keys: Tensor
@@ -71,18 +73,19 @@ class Draws(nn.Module):
             self.keys = torch.from_numpy(np.append(keys, np.iinfo(np.int64).max)).to(self.keys.device)
 
     def forward(self, positive: Tensor, drawn_QN: Tensor, query: Query) -> Candidates:
-        valid_QN = drawn_QN != positive[:, None]
+        valid_QN = (drawn_QN != positive[:, None]) & (drawn_QN != PAD)
         if self.seen == "mask":
-            valid_QN &= ~self._has_seen(query.users, drawn_QN)
-        items_QC = torch.cat([positive[:, None], drawn_QN], dim=1)
+            valid_QN &= ~self.has_seen(row_users(query), drawn_QN)
+        items_QC = torch.cat([positive[:, None], drawn_QN.clamp(min=0)], dim=1)
         valid_QC = torch.cat([torch.ones_like(valid_QN[:, :1]), valid_QN], dim=1)
         return Candidates(items_QC, torch.zeros_like(positive), valid_QC)
 
-    def _has_seen(self, users: Tensor, items_QN: Tensor) -> Tensor:
-        if len(users) != len(items_QN):
-            raise RecexpError(
-                f"negatives.seen=mask was asked for {len(items_QN)} rows of {len(users)} users; "
-                "it needs one user per row. Type negatives.seen=keep for a model that learns every place of a history."
-            )
+    def has_seen(self, users: Tensor, items_QN: Tensor) -> Tensor:
+        """Which of its items the user of each row has in train, [Q, N] bool."""
         key_QN = users[:, None] * self.num_items + items_QN
         return self.keys[torch.searchsorted(self.keys, key_QN)] == key_QN
+
+
+def row_users(query: Query) -> Tensor:
+    """The user of each of the query's Q rows of scores, [Q]."""
+    return query.users if query.asked is None else query.users[query.asked.nonzero()[:, 0]]

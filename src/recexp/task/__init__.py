@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recexp import checks
 from recexp.config import choices, complete, in_study
+from recexp.fit.heap import take_large_pages
 from recexp.fit.prune import Prune
 from recexp.store import Folder
 from recexp.task.job import Job, running
@@ -31,6 +32,7 @@ def execute(composed: DictConfig, typed: Sequence[str]) -> Path:
         RecexpError: it asks for something impossible; nothing is left behind.
     """
     quiet()
+    take_large_pages()
     hydra = HydraConfig.get()
     in_sweep = hydra.mode == RunMode.MULTIRUN
     folder, trial = Folder(hydra.runtime.output_dir), _trial()

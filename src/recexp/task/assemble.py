@@ -26,7 +26,7 @@ from recexp.fit.progress import progress
 from recexp.model.base import Recommender
 from recexp.split.base import digest
 from recexp.task import show
-from recexp.types import Holdout, Interactions
+from recexp.types import Features, Holdout, Interactions
 
 QUESTIONS_SEED = 0
 """Who is asked what does not depend on the run's seed, so that runs of several seeds answer the same questions."""
@@ -99,11 +99,19 @@ class Experiment:
     def model(self) -> Recommender:
         """A new model for this data, the same at the same seed."""
         dataset = self.data.dataset
-        return new_model(self.config, dataset.num_users, dataset.num_items)
+        return new_model(self.config, dataset.num_users, dataset.num_items, self.features)
+
+    @cached_property
+    def features(self) -> Features | None:
+        """What a model that looks at features may know, learned from train."""
+        if "features" not in self.config.model:
+            return None
+        features: Features = make(self.config.model.features)(self.data.dataset, self.data.split.train)
+        return features
 
     def module(self, model: Recommender, checkpoints: Path) -> Evaluated:
         """The LightningModule that fits the model."""
-        pieces = {name: make(self.config[name]) for name in ("loss", "negatives") if name in self.config}
+        pieces = {name: make(self.config[name]) for name in ("loss", "negatives", "examples") if name in self.config}
         if "optimizer" in self.config:
             pieces["optimizer"] = make(self.config.optimizer, _partial_=True)
         common = {"evaluations": self.evaluations, "monitor": self.protocol.monitor, "seed": self.seed}
@@ -160,8 +168,13 @@ class Experiment:
         return {f"popularity/{name}": value for name, value in self.test.of_popularity().metrics.items()}
 
 
-def new_model(config: DictConfig, num_users: int, num_items: int) -> Recommender:
-    """A model for so many users and items, the same at the same seed."""
+def new_model(config: DictConfig, num_users: int, num_items: int, features: Features | None = None) -> Recommender:
+    """A model for so many users and items, the same at the same seed; one that looks at features is given them."""
     torch.manual_seed(config.seed)
-    model: Recommender = make(config.model, num_users=num_users, num_items=num_items)
-    return model
+    if "features" not in config.model:
+        model: Recommender = make(config.model, num_users=num_users, num_items=num_items)
+        return model
+    node = OmegaConf.masked_copy(config.model, [str(key) for key in config.model if key != "features"])
+    node._set_parent(config)
+    seeing: Recommender = make(node, _partial_=True)(features=features or Features.ids(num_users, num_items))
+    return seeing

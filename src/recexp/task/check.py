@@ -55,15 +55,16 @@ def check(config: DictConfig, job: Job) -> None:
     job.begin(config, **experiment.identity(), num_parameters=module.num_parameters)
     show.opening(experiment, module)
     trainer.fit(module, datamodule=experiment.data)
-    cost = estimate(experiment, stopwatch, trainer, batches=module.num_batches(experiment.data))
+    chunks = len(module.evaluation_loader(experiment.data, "val"))
+    cost = estimate(experiment, stopwatch, trainer, batches=module.num_batches(experiment.data), chunks=chunks)
     job.finish(cost)
     show.console.print(table(cost))
 
 
-def estimate(experiment: Experiment, stopwatch: Stopwatch, trainer: Trainer, batches: int) -> dict[str, float]:
+def estimate(
+    experiment: Experiment, stopwatch: Stopwatch, trainer: Trainer, batches: int, chunks: int
+) -> dict[str, float]:
     """Seconds of a step, an epoch and the whole run (without early stopping), and memory in MiB."""
-    users = len(experiment.evaluations["val"].users) if "val" in experiment.evaluations else 0
-    chunks = -(-users // experiment.protocol.batch_size)
     step, chunk = stopwatch.median("train"), stopwatch.median("val")
     epoch = step * batches + chunk * chunks
     cost = {

@@ -18,6 +18,7 @@ from recexp.types import Dataset
 
 TABLE, FILTERS = "recexp.data.table.Table", "recexp.data.filters.Filters"
 EXTENDED = "recexp.data.extended.Extended"
+FEATURES = {"_target_": "recexp.data.feature_files.FeatureFiles", "users": None, "items": None}
 ROLES = ("user", "item", "time", "weight", "rating", "label")
 
 
@@ -88,7 +89,8 @@ def _filters(source: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table(path: str, columns: Mapping[str, str | None], source: Mapping[str, Any]) -> dict[str, Any]:
     roles = {role: columns.get(role) for role in ROLES}
-    return {"_target_": TABLE, "path": path, **roles, "filters": _filters(source)}
+    whole = {"_target_": TABLE, "path": path, **roles, "filters": _filters(source)}
+    return {**whole, "context": [], "features": FEATURES}  # of new events, circumstances and features are unknown
 
 
 def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from recexp.task import show
+from recexp.task.exported import answers
 from recexp.task.job import Job
 from recexp.task.run import Run
 
@@ -12,6 +13,7 @@ from recexp.task.run import Run
 def recommend(config: DictConfig, job: Job) -> None:
     """Write `recommendations.parquet`: user, item, rank, score."""
     run = Run(config.run, config)
+    run.answers = answers(run, config.engine, config.export)
     with show.waiting("reading the data"):
         _ = run.experiment.data
     table = run.recommend(config.users, config.k)

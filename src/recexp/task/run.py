@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from recexp.store import Folder, in_use
 from recexp.task import show
 from recexp.task.assemble import Experiment, make, new_model
 from recexp.task.served import Served, best, place
-from recexp.types import PAD, Log, Query
+from recexp.types import PAD, Features, Log, Query
 
 
 class Run:
@@ -81,14 +82,31 @@ class Run:
     @cached_property
     def model(self) -> Recommender:
         """The fitted model, ready to score dense ids."""
-        model = new_model(self.config, len(self.users), len(self.items))
+        model = new_model(self.config, len(self.users), len(self.items), self.features)
         model.load_state_dict(self.folder.weights())
         return model.eval()
+
+    @cached_property
+    def features(self) -> Features | None:
+        """What the model knows of users and items, where it looks at features."""
+        flat = self.folder.features()
+        return Features.of(flat) if flat else None
 
     @cached_property
     def served(self) -> Served:
         """The fitted model, ready to score anybody, on the device of the config where there is one."""
         return Served(self.model, torch.from_numpy(self.trained)).to(place(self.config))
+
+    @cached_property
+    def answers(self) -> Callable[[Query, slice, int], pl.DataFrame]:
+        """Who makes the lists of some rows of a query; `exported.answers` knows others than the model."""
+        return partial(best, self.served)
+
+    def known(self, query: Query) -> Query:
+        """The query with users that training never saw as what they are: unknown."""
+        trained = self._ids[1].to_numpy()
+        known = np.append(trained, [False])[np.minimum(query.users.numpy(), len(trained))]
+        return replace(query, users=query.users.where(torch.from_numpy(known), PAD))
 
     @cached_property
     def _source(self) -> Aligned:
@@ -141,10 +159,19 @@ class Run:
             RecexpError: an item is unknown, or there are fewer than k items.
         """
         self.refuse_unless_listable(k)
-        dense = _dense([item for history in histories for item in history], self.items, "item").tolist()
+        dense = self._numbered([item for history in histories for item in history])
         places = iter(dense)
         query = Query.from_histories([[next(places) for _ in history] for history in histories])
         return self._best(query, pl.Series("user", range(len(histories)), pl.Int64), k)
+
+    @cached_property
+    def _item_rows(self) -> dict[str, int]:
+        """Dense ids by raw ones: a single person does not wait for a join with the whole catalogue."""
+        return {raw: row for row, raw in enumerate(self.items.cast(pl.String))}
+
+    def _numbered(self, raw: Sequence[Any]) -> list[int]:
+        found = [self._item_rows.get(str(one), PAD) for one in raw]
+        return _dense(raw, self.items, "item").tolist() if PAD in found else found  # complains
 
     def refuse_unless_listable(self, k: int) -> None:
         """Raises: RecexpError where there are fewer than k items."""
@@ -156,7 +183,7 @@ class Run:
         size = self.experiment.protocol.batch_size
         query = query.to(self.served.trained.device)
         starts = show.tracked(range(0, max(len(query), 1), size), "recommending")
-        lists = pl.concat([best(self.served, query, slice(start, start + size), k) for start in starts])
+        lists = pl.concat([self.answers(query, slice(start, start + size), k) for start in starts])
         user, item = names[lists["row"]].alias("user"), self.items[lists["item"]].alias("item")
         return lists.select(user, item, "rank", "score")
 

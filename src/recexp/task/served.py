@@ -46,7 +46,7 @@ def best(model: Recommender, query: Query, rows: slice, k: int) -> pl.DataFrame:
     Returns:
         columns `row` of the query, dense `item`, `rank` from 1, `score`; ties in order of the item.
     """
-    asked = Query(query.users[rows], query.log, query.start[rows], query.stop[rows])
+    asked = query.rows(rows)
     scores_BI = model.score(asked).float().clone()
     hide_seen(scores_BI, asked)
     items_BK = top_items(scores_BI, k)

@@ -1,0 +1,74 @@
+"""The loss x history table of the two-tower network, on one protocol.
+
+python benchmarks/two_tower.py run movielens_100k|movielens_1m FOLDER   # what is missing, cheapest first; resumes
+python benchmarks/two_tower.py show movielens_100k|movielens_1m FOLDER  # the table as Markdown
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from record import of_run, save
+
+import recexp
+
+HISTORIES = ["mean", "gru", "transformer"]
+LOSSES = ["in_batch_softmax", "ce", "pairwise", "triplet"]
+METRICS = ["test/recall@20", "test/ndcg@20"]
+T_2 = 4.303
+"""Student's t for a 95 % interval of three seeds."""
+
+
+def seeds(data: str, loss: str, history: str) -> list[int]:
+    """Three where the table asks for it, else one."""
+    many = data == "movielens_100k" or loss == "in_batch_softmax" or history == "mean"
+    return [1, 2, 3] if many else [1]
+
+
+def cells(data: str) -> Iterator[tuple[str, str, int]]:
+    """Every run of the table; the first seed of all comes first."""
+    every = [(h, loss, seed) for h in HISTORIES for loss in LOSSES for seed in seeds(data, loss, h)]
+    return iter(sorted(every, key=lambda cell: cell[2]))
+
+
+def run(data: str, folder: Path) -> None:
+    """Make what is missing, go on with what was stopped."""
+    for history, loss, seed in cells(data):
+        path = folder / f"{data}_{history}_{loss}_{seed}"
+        if (path / "per_user.parquet").exists():
+            continue
+        if (path / "checkpoints" / "last.ckpt").exists():
+            recexp.run(f"resume={path}")
+        else:
+            own = [f"experiment=movielens_1m_two_tower_{loss}", f"data={data}", f"model/history={history}"]
+            recexp.run(*own, "trainer=cpu", "logger=csv", f"seed={seed}", f"hydra.run.dir={path}")
+        save(f"two_tower_{path.name}", **of_run(str(path)))
+
+
+def show(data: str, folder: Path) -> None:
+    """The table."""
+    print(f"| {data} | {' | '.join(LOSSES)} |\n|---|{'---|' * len(LOSSES)}")
+    for history in HISTORIES:
+        print(f"| {history} | {' | '.join(cell(data, history, loss, folder) for loss in LOSSES)} |")
+
+
+def cell(data: str, history: str, loss: str, folder: Path) -> str:
+    """R@20 / NDCG@20, with a 95 % interval over three seeds."""
+    paths = [folder / f"{data}_{history}_{loss}_{seed}" for seed in seeds(data, loss, history)]
+    found = [recexp.load_run(path).metrics for path in paths if (path / "per_user.parquet").exists()]
+    return " / ".join(interval([metrics[name] for metrics in found]) for name in METRICS) if found else ""
+
+
+def interval(values: list[float]) -> str:
+    """`.3012 ±.0021`."""
+    mean = f"{statistics.mean(values):.4f}".lstrip("0")
+    if len(values) < 3:
+        return mean
+    return f"{mean} ±{f'{T_2 * statistics.stdev(values) / len(values) ** 0.5:.4f}'.lstrip('0')}"
+
+
+if __name__ == "__main__":
+    {"run": run, "show": show}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))

@@ -1,0 +1,125 @@
+"""One column of a feature table as a model takes it: learned from the rows of train, applied to all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+import torch
+
+from recexp.types import Bags, Numbers
+
+Lists = Callable[[pl.Series], pl.Series]
+
+
+class Column(Protocol):
+    """A fitted column."""
+
+    def encode(self, values: pl.Series) -> Bags | Numbers:
+        """Each value as a model takes it; nothing for what train has not."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What another program needs to do the same, in plain types."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Bag of tokens: weight count * idf, of length 1 together; unknown tokens are left out.
+
+    Args:
+        lists: cuts values into lists of texts.
+        known: token, idf; the row is the token's number.
+    """
+
+    lists: Lists
+    known: pl.DataFrame
+
+    @staticmethod
+    def learn(values: pl.Series, in_train: np.ndarray, lists: Lists, idf: bool, min_count: int, size: int) -> Tokens:
+        """The tokens in at least `min_count` rows of train, the most frequent `size` of them.
+
+        Args:
+            idf: log((1 + n) / (1 + n_t)) + 1 of text, or 1.
+        """
+        rows = _exploded(lists(values.filter(pl.Series(in_train, dtype=pl.Boolean))))
+        counts = rows.group_by("token").agg(count=pl.col("row").n_unique())
+        counts = counts.filter(pl.col("count") >= min_count).sort("count", "token", descending=[True, False])
+        weight = ((1 + int(in_train.sum())) / (1 + pl.col("count"))).log() + 1 if idf else pl.lit(1.0)
+        return Tokens(lists, counts.head(size).select("token", idf=weight.cast(pl.Float32)))
+
+    def encode(self, values: pl.Series) -> Bags:
+        numbered = self.known.with_row_index("code")
+        rows = _exploded(self.lists(values)).group_by("row", "token").len()
+        rows = rows.join(numbered, on="token").sort("row", "code")
+        rows = rows.with_columns(weight=pl.col("len") * pl.col("idf"))
+        weight = rows["weight"] / (rows["weight"] ** 2).sum() if rows.is_empty() else _unit(rows)
+        offsets = np.searchsorted(rows["row"].to_numpy(), np.arange(len(values) + 1)).astype(np.int64)
+        codes = rows["code"].cast(pl.Int64).to_numpy(writable=True)
+        weights = weight.cast(pl.Float32).to_numpy(writable=True)
+        return Bags(torch.from_numpy(offsets), torch.from_numpy(codes), torch.from_numpy(weights), self.known.height)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "bag", "tokens": self.known["token"].to_list(), "idf": self.known["idf"].to_list()}
+
+
+def _exploded(lists: pl.Series) -> pl.DataFrame:
+    """row, token: one row for each token of each list."""
+    frame = lists.alias("token").to_frame().with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    return frame.explode("token").drop_nulls().with_columns(pl.col("token").cast(pl.String))
+
+
+def _unit(rows: pl.DataFrame) -> pl.Series:
+    return rows.select(pl.col("weight") / (pl.col("weight") ** 2).sum().sqrt().over("row")).to_series()
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A number as (x - mean) / std over the rows of train; 0 where it is missing."""
+
+    mean: float
+    std: float
+
+    @staticmethod
+    def learn(values: pl.Series, in_train: np.ndarray) -> Scaled:
+        known = _floats(values).filter(pl.Series(in_train, dtype=pl.Boolean)).drop_nulls()
+        mean, std = (known.mean(), known.std(ddof=0)) if len(known) else (0.0, 1.0)
+        return Scaled(float(mean), float(std) or 1.0)  # type: ignore[arg-type]
+
+    def encode(self, values: pl.Series) -> Numbers:
+        scaled = ((_floats(values) - self.mean) / self.std).fill_null(0.0).cast(pl.Float32)
+        return Numbers(torch.from_numpy(scaled.to_numpy(writable=True))[:, None])
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "number", "mean": self.mean, "std": self.std}
+
+
+def _floats(values: pl.Series) -> pl.Series:
+    days = isinstance(values.dtype, pl.Date | pl.Datetime)
+    floats = (values.cast(pl.Datetime("us")).dt.epoch("s") if days else values).cast(pl.Float64)
+    return pl.select(pl.when(floats.is_finite()).then(floats)).to_series()
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector learned elsewhere, as it is; zeros where it is missing."""
+
+    width: int
+
+    @staticmethod
+    def learn(values: pl.Series) -> Vector:
+        return Vector(max((len(vector) for vector in values.drop_nulls()), default=0))
+
+    def encode(self, values: pl.Series) -> Numbers:
+        table = np.zeros((len(values), self.width), np.float32)
+        there = values.is_not_null().to_numpy()
+        if there.any():
+            table[there] = np.stack(values.drop_nulls().to_list())
+        return Numbers(torch.from_numpy(table))
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "vector", "width": self.width}

@@ -1,0 +1,190 @@
+"""What models may know of users and items besides ids: vocabularies and statistics of feature tables, from train."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from recexp.data.columns import Column, Lists, Scaled, Tokens, Vector
+from recexp.data.text import tokenizer
+from recexp.errors import RecexpError, nearest
+from recexp.types import PAD, Bags, Columns, Dataset, Features, Interactions
+
+ID, POPULARITY, NEIGHBOURS = "id", "popularity", "neighbours"
+TRAIN, HASHED = VOCABULARIES = ("train", "hashed")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Columns fitted on train, ready to encode these and other users and items."""
+
+    users: Mapping[str, Column]
+    items: Mapping[str, Column]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns feature tables into bags of tokens and standardized numbers; all it learns is of train.
+
+    Text and texts are categories unless named as text; lists of texts are several categories; numbers are numbers;
+    lists of numbers are vectors learned elsewhere.
+
+    Args:
+        users, items: columns of the data's tables; null: the id and all there are. Beside them there are `id`;
+            `popularity` of items, log(1 + train events); `neighbours` of users, the items in train of the users whose
+            ids the column `neighbours` lists.
+        text: columns of either table that are text, where they exist.
+        categories: columns of numbers that are categories, where they exist.
+        tokens: what a text is cut into, `words` or `trigrams`.
+        vocabulary: of text, `train` (its most frequent tokens) or `hashed` (any token, into `max_size` places).
+        min_count: rows of train that must hold a token or category for it to count; 1 for `hashed`.
+        max_size: largest vocabulary of a column [count].
+    Raises:
+        RecexpError: a column does not exist, or an option does not.
+    """
+
+    users: Sequence[str] | None
+    items: Sequence[str] | None
+    text: Sequence[str]
+    categories: Sequence[str]
+    tokens: str
+    vocabulary: str
+    min_count: int
+    max_size: int
+
+    def __post_init__(self) -> None:
+        tokenizer(self.tokens)
+        if self.vocabulary not in VOCABULARIES:
+            allowed = nearest(self.vocabulary, VOCABULARIES)
+            raise RecexpError(
+                f"model.features.vocabulary={self.vocabulary} is unknown; allowed: {', '.join(allowed)}. "
+                f"Type model.features.vocabulary={allowed[0]}"
+            )
+
+    def __call__(self, dataset: Dataset, train: Interactions) -> Features:
+        """Features of every user and item of the dataset."""
+        fitted = self.fit(dataset, train)
+        users, items = self._chosen("users", dataset.users), self._chosen("items", dataset.items)
+        return Features(
+            _encoded(users, dataset.users, fitted.users, train.user, self._extra_users(users, dataset, train)),
+            _encoded(items, dataset.items, fitted.items, train.item, _extra_items(items, dataset, train)),
+            dataset.num_users,
+            dataset.num_items,
+            _circumstances(dataset, train),
+        )
+
+    def fit(self, dataset: Dataset, train: Interactions) -> Fitted:
+        """The columns, their vocabularies and statistics learned from the users and items of train."""
+        sides = (("users", dataset.users, train.user), ("items", dataset.items, train.item))
+        fitted = [self._fitted(self._chosen(side, table), table, _there(ids, table)) for side, table, ids in sides]
+        return Fitted(*fitted)
+
+    def _chosen(self, side: str, table: pl.DataFrame) -> list[str]:
+        wanted = getattr(self, side)
+        there = [ID, *table.columns[1:]]
+        if wanted is None:
+            return there
+        special = [POPULARITY] if side == "items" else []
+        for column in wanted:
+            if column not in (*there, *special):
+                allowed = nearest(column, dict.fromkeys([*there, *special]))
+                raise RecexpError(
+                    f"model.features.{side}: the data has no column {column!r}; it has: {', '.join(allowed)}. "
+                    f"Type 'model.features.{side}=[{','.join(c if c != column else allowed[0] for c in wanted)}]'"
+                )
+        return list(wanted)
+
+    def _fitted(self, chosen: list[str], table: pl.DataFrame, in_train: np.ndarray) -> dict[str, Column]:
+        own = [name for name in chosen if name in table.columns[1:] and name not in (ID, NEIGHBOURS)]
+        return {name: self._column(name, table[name], in_train) for name in own}
+
+    def _column(self, name: str, values: pl.Series, in_train: np.ndarray) -> Column:
+        if isinstance(values.dtype, pl.Array):
+            values = values.arr.to_list()
+        if isinstance(values.dtype, pl.List):
+            if values.dtype.inner.is_numeric():
+                return Vector.learn(values)
+            return Tokens.learn(values, in_train, _same, False, self.min_count, self.max_size)
+        if name in self.text:
+            count = 1 if self.vocabulary == HASHED else self.min_count
+            return Tokens.learn(values, in_train, self._cutter(), True, count, self.max_size)
+        if values.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) or name in self.categories:
+            return Tokens.learn(values, in_train, _alone, False, self.min_count, self.max_size)
+        return Scaled.learn(values, in_train)
+
+    def _cutter(self) -> Lists:
+        cut = tokenizer(self.tokens)
+        return cut if self.vocabulary == TRAIN else lambda texts: _hashed(cut(texts), self.max_size)
+
+    def _extra_users(self, chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:
+        return {NEIGHBOURS: _neighbours(dataset, train)} if NEIGHBOURS in chosen else {}
+
+
+def _circumstances(dataset: Dataset, train: Interactions) -> Columns:
+    """The values of each circumstance, known where train has them."""
+    columns = {}
+    for place, (name, values) in enumerate(dataset.context.items()):
+        known = np.isin(np.arange(len(values)), train.context[:, place])
+        columns[name] = Bags.single(np.where(known, np.arange(len(values)), PAD), len(values))
+    return columns
+
+
+def _same(lists: pl.Series) -> pl.Series:
+    return lists
+
+
+def _alone(values: pl.Series) -> pl.Series:
+    """Each value as the only one of its list, null as an empty list."""
+    texts = values.cast(pl.String)
+    return pl.select(pl.when(texts.is_not_null()).then(pl.concat_list(texts)).otherwise([])).to_series()
+
+
+def _hashed(lists: pl.Series, size: int) -> pl.Series:
+    """Tokens as the numbers of their places, the same on every machine."""
+    tokens = lists.explode().drop_nulls().unique()
+    places = [str(zlib.crc32(token.encode()) % size) for token in tokens]
+    return lists.list.eval(pl.element().replace_strict(tokens.to_list(), places)) if len(tokens) else lists
+
+
+def _there(ids: np.ndarray, table: pl.DataFrame) -> np.ndarray:
+    return np.bincount(ids, minlength=table.height) > 0
+
+
+def _encoded(
+    chosen: list[str], table: pl.DataFrame, fitted: Mapping[str, Column], ids: np.ndarray, extra: Columns
+) -> Columns:
+    known = np.where(_there(ids, table), np.arange(table.height), PAD)
+    more: Columns = {ID: Bags.single(known, table.height), **extra}
+    return {name: more[name] if name in more else fitted[name].encode(_plain(table[name])) for name in chosen}
+
+
+def _plain(values: pl.Series) -> pl.Series:
+    return values.arr.to_list() if isinstance(values.dtype, pl.Array) else values
+
+
+def _extra_items(chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:
+    if POPULARITY not in chosen:
+        return {}
+    popularity = pl.Series(np.log1p(np.bincount(train.item, minlength=dataset.num_items)))
+    return {POPULARITY: Scaled.learn(popularity, _there(train.item, dataset.items)).encode(popularity)}
+
+
+def _neighbours(dataset: Dataset, train: Interactions) -> Bags:
+    """The items in train of each user's neighbours, one that n of them have with weight n, of length 1 together."""
+    texts = dataset.users["user"].cast(pl.String)
+    numbered = pl.DataFrame({"neighbour": texts, "them": np.arange(dataset.num_users)})
+    column = dataset.users[NEIGHBOURS]
+    lists = column.cast(pl.List(pl.String)) if isinstance(column.dtype, pl.List) else _alone(column)
+    pairs = pl.DataFrame({"user": np.arange(dataset.num_users), "neighbour": lists}).explode("neighbour").drop_nulls()
+    pairs = pairs.join(numbered, on="neighbour")
+    met = pl.DataFrame({"them": train.user.astype(np.int64), "item": train.item.astype(np.int64)}).unique()
+    rows = pairs.join(met, on="them").select(row="user", token=pl.col("item").cast(pl.String))
+    lists = pl.DataFrame({"row": np.arange(dataset.num_users)}).join(
+        rows.group_by("row", maintain_order=True).agg("token"), on="row", how="left", maintain_order="left"
+    )["token"]
+    every = pl.DataFrame({"token": [str(i) for i in range(dataset.num_items)], "idf": np.ones(dataset.num_items)})
+    return Tokens(_same, every).encode(lists)

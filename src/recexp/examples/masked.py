@@ -1,0 +1,48 @@
+"""Masked: some places of each history are hidden and asked for (the Cloze task)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recexp.examples.histories import Histories
+from recexp.types import Batch, Interactions
+
+
+class Masked:
+    """Masked: each place of a history is asked for with probability rho; in some histories the last one alone is.
+
+    Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer",
+    CIKM 2019, section 3.6: the Cloze task, and samples that only mask the last item, as in inference.
+    Differs from the paper: masks are drawn anew in each epoch instead of ten times in advance; a history of which
+    nothing was drawn asks for its last item; only the newest events of a history are used, not windows of all.
+
+    Args:
+        mask_share: rho [0..1].
+        last_share: histories that ask for their last item alone [0..1].
+        max_length: events of a history seen [count].
+    Shape:
+        rows [B] -> query of B with asked [B, L], positive [Q].
+    """
+
+    asks_many = True
+
+    def __init__(self, mask_share: float, last_share: float, max_length: int) -> None:
+        self.mask_share, self.last_share = mask_share, last_share
+        self.histories = Histories(max_length, min_length=2)
+
+    def count(self, train: Interactions) -> int:
+        return len(self.histories.users(train))
+
+    def prepare(self, train: Interactions, num_users: int, device: torch.device) -> None:
+        self.histories.prepare(train, num_users, device)
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        query = self.histories(rows)
+        place_L = torch.arange(query.history.shape[1], device=rows.device)
+        drawn_BL = torch.rand(query.history.shape, generator=generator, device=rows.device) < self.mask_share
+        drawn_BL &= place_L < query.length[:, None]
+        last_B = torch.rand(len(rows), generator=generator, device=rows.device) < self.last_share
+        last_BL = place_L == query.length[:, None] - 1
+        asked_BL = torch.where((last_B | ~drawn_BL.any(1))[:, None], last_BL, drawn_BL)
+        return self.histories.asking(query, asked_BL)

@@ -1,0 +1,147 @@
+"""Vocabularies and statistics come from train, whatever the tables hold."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recexp.data.features import Encoder
+from recexp.data.text import trigrams, words
+from recexp.errors import RecexpError
+from recexp.types import Bags, Dataset, Features, Interactions, Numbers
+
+ENCODER = Encoder(None, None, ["text"], ["year"], "words", "train", 1, 100)
+USERS = pl.DataFrame(
+    {"user": ["ann", "bob", "cat"], "gender": ["f", "m", "x"], "neighbours": [["bob", "cat"], ["ann"], None]}
+)
+ITEMS = pl.DataFrame(
+    {
+        "item": [10, 11, 12, 13],
+        "text": ["red red fox", "red hen", "blue fox", None],
+        "genres": [["a", "b"], ["a"], ["c"], []],
+        "price": [1.0, 3.0, 1000.0, None],
+        "year": [1999, 2000, 2001, 1999],
+        "vector": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], None],
+    }
+)
+
+
+def log(user: list[int], item: list[int]) -> Interactions:
+    ones = np.ones(len(user), np.float32)
+    return Interactions(np.array(user, np.int32), np.array(item, np.int32), np.arange(len(user)), ones, ones)
+
+
+TRAIN = log([0, 0, 1], [0, 1, 0])  # user 2 and items 2, 3 are not in train
+DATA = Dataset("toy", TRAIN, USERS, ITEMS)
+
+
+def bag(column: Bags | Numbers, row: int) -> dict[int, float]:
+    assert isinstance(column, Bags)
+    begin, end = column.offsets[row : row + 2].tolist()
+    return dict(zip(column.tokens[begin:end].tolist(), column.weights[begin:end].tolist(), strict=True))
+
+
+def test_what_train_has_not_is_no_token() -> None:
+    features = ENCODER(DATA, TRAIN)
+    assert features.items["text"].size == 3  # red fox hen; blue is in no item of train
+    assert features.items["genres"].size == 2
+    assert features.users["gender"].size == 2
+    assert features.items["year"].size == 2
+    assert bag(features.users["gender"], 2) == {}
+    assert bag(features.items["genres"], 2) == {}
+    assert len(bag(features.items["text"], 2)) == 1
+
+
+def test_unknown_users_and_items_have_no_id() -> None:
+    features = ENCODER(DATA, TRAIN)
+    assert [bag(features.items["id"], row) for row in range(4)] == [{0: 1.0}, {1: 1.0}, {}, {}]
+    assert [bag(features.users["id"], row) for row in range(3)] == [{0: 1.0}, {1: 1.0}, {}]
+
+
+def test_text_weighs_count_times_idf_in_length_1() -> None:
+    text = ENCODER(DATA, TRAIN).items["text"]
+    idf = {"red": np.log(3 / 3) + 1, "fox": np.log(3 / 2) + 1}
+    raw = np.array([2 * idf["red"], idf["fox"]])
+    assert list(bag(text, 0).values()) == pytest.approx(raw / np.linalg.norm(raw), rel=1e-6)
+
+
+def test_numbers_are_scaled_by_train() -> None:
+    price = ENCODER(DATA, TRAIN).items["price"]
+    assert isinstance(price, Numbers)
+    assert price.values[:, 0].tolist() == [-1.0, 1.0, 998.0, 0.0]
+
+
+def test_vectors_are_taken_as_they_are() -> None:
+    vector = ENCODER(DATA, TRAIN).items["vector"]
+    assert isinstance(vector, Numbers)
+    assert vector.values.tolist() == [[1, 2], [3, 4], [5, 6], [0, 0]]
+
+
+def test_popularity_counts_train_alone() -> None:
+    features = replace(ENCODER, items=["popularity"])(DATA, TRAIN)
+    popularity = features.items["popularity"]
+    assert isinstance(popularity, Numbers)
+    logs = np.log1p([2, 1, 0, 0])
+    assert popularity.values[:, 0].numpy() == pytest.approx((logs - logs[:2].mean()) / logs[:2].std(), rel=1e-5)
+
+
+def test_neighbours_bring_what_they_met_in_train() -> None:
+    features = replace(ENCODER, users=["neighbours"])(DATA, TRAIN)
+    neighbours = features.users["neighbours"]
+    assert bag(neighbours, 0) == {0: 1.0}  # bob met item 0; cat met nothing in train
+    assert bag(neighbours, 1) == pytest.approx({0: 0.5**0.5, 1: 0.5**0.5})
+    assert bag(neighbours, 2) == {}
+
+
+def test_the_most_frequent_tokens_are_kept() -> None:
+    features = replace(ENCODER, max_size=1)(DATA, TRAIN)
+    assert features.items["text"].size == 1
+    assert bag(features.items["text"], 0) == {0: 1.0}  # red: the only word of two items
+    assert bag(features.items["text"], 2) == {}
+    assert replace(ENCODER, min_count=2)(DATA, TRAIN).items["text"].size == 1
+
+
+def test_hashed_tokens_have_places_that_do_not_move() -> None:
+    hashed = replace(ENCODER, vocabulary="hashed", max_size=50)
+    once, again = (hashed(DATA, TRAIN).items["text"] for _ in range(2))
+    assert once.size <= 50
+    assert [bag(once, row) for row in range(4)] == [bag(again, row) for row in range(4)]
+
+
+def test_nothing_of_the_holdout_changes_train() -> None:
+    changed = replace(DATA, items=ITEMS.with_columns(price=pl.Series([1.0, 3.0, -7.0, 8.0])))
+    one, two = (ENCODER(data, TRAIN).items["price"] for data in (DATA, changed))
+    assert one.values[:2].tolist() == two.values[:2].tolist()
+
+
+def test_features_survive_their_file() -> None:
+    features = ENCODER(DATA, TRAIN)
+    again = Features.of(features.tensors())
+    assert list(again.items) == list(features.items)
+    assert list(again.users) == list(features.users)
+    assert (again.num_users, again.num_items) == (3, 4)
+    assert [bag(again.items["text"], row) for row in range(4)] == [bag(features.items["text"], r) for r in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            {"items": ["genre"]},
+            r"model.features.items: the data has no column 'genre'; it has: genres.*items=\[genres\]",
+        ),
+        ({"users": ["age"]}, "model.features.users: the data has no column 'age'"),
+        ({"tokens": "word"}, "model.features.tokens=word is unknown; allowed: words, trigrams"),
+        ({"vocabulary": "hash"}, "model.features.vocabulary=hash is unknown; allowed: hashed"),
+    ],
+)
+def test_impossible_wishes(change: dict, complaint: str) -> None:
+    with pytest.raises(RecexpError, match=complaint):
+        replace(ENCODER, **change)(DATA, TRAIN)
+
+
+def test_words_and_trigrams() -> None:
+    texts = pl.Series(["Good day!", None, "", "É"])
+    assert words(texts).to_list() == [["good", "day"], [], [], ["é"]]
+    assert trigrams(texts).to_list() == [["#go", "goo", "ood", "od#", "#da", "day", "ay#"], [], [], ["#é#"]]

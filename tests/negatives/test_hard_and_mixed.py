@@ -1,0 +1,137 @@
+"""Hard negatives: not met, and scored higher than chance; mixed ones: what is drawn how often, and what is masked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from recexp.errors import RecexpError
+from recexp.loss.in_batch_softmax import InBatchSoftmax
+from recexp.loss.softmax import Softmax
+from recexp.negatives.hard import Hard
+from recexp.negatives.mixed import Mixed
+from recexp.types import Candidates, Interactions, Query
+
+USERS, ITEMS = 30, 200
+SCORES_UI = torch.randn(USERS, ITEMS, generator=torch.Generator().manual_seed(0))
+
+
+def events() -> Interactions:
+    rng = np.random.default_rng(0)
+    user = np.repeat(np.arange(USERS, dtype=np.int32), 20)
+    item = np.concatenate([rng.permutation(ITEMS)[:20] for _ in range(USERS)]).astype(np.int32)
+    ones = np.ones(len(user), np.float32)
+    return Interactions(user, item, np.arange(len(user)), ones, ones)
+
+
+class Asked:
+    """A model that counts what it is asked."""
+
+    scores = 0
+
+    def __call__(self, query: Query, items: Tensor | None) -> Tensor:
+        assert items is not None
+        self.scores += len(query) * len(items)
+        return SCORES_UI[query.users][:, items]
+
+
+def mined(epoch: int, asked: Asked | None = None, **settings: int) -> tuple[Hard, Candidates, Tensor]:
+    hard = Hard(**{"num_negatives": 6, "num_hard": 3, "num_kept": 5, "pool_size": 50, **settings})
+    hard.prepare(events(), ITEMS)
+    generator = torch.Generator().manual_seed(1)
+    hard.refresh(asked or Asked(), epoch, generator)
+    users = torch.arange(USERS).repeat(20)
+    query = Query.from_histories([[] for _ in users], users.tolist())
+    return hard, hard(torch.zeros(len(users), dtype=torch.int64), query, generator), users
+
+
+def test_hard_negatives_are_not_met_and_score_higher_than_uniform_ones() -> None:
+    _, candidates, users = mined(epoch=1)
+    assert candidates.valid is not None
+    met = {tuple(pair) for pair in np.stack([events().user, events().item], 1).tolist()}
+    score_QC = SCORES_UI[users[:, None], candidates.items]
+    hard_QH, valid_QH = candidates.items[:, 1:4], candidates.valid[:, 1:4]
+    pairs = zip(users.repeat_interleave(3).tolist(), hard_QH.flatten().tolist(), strict=True)
+    assert not any(pair in met for pair, counts in zip(pairs, valid_QH.flatten().tolist(), strict=True) if counts)
+    assert valid_QH.float().mean() > 0.9
+    uniform = score_QC[:, 4:][candidates.valid[:, 4:]]
+    assert score_QC[:, 1:4][valid_QH].mean() > uniform.mean() + 1.0
+    assert score_QC[:, 1:4][valid_QH].min() > uniform.mean()
+
+
+def test_the_first_epoch_knows_nothing_and_asks_nothing() -> None:
+    asked = Asked()
+    _, candidates, users = mined(0, asked)
+    assert asked.scores == 0
+    assert abs(SCORES_UI[users[:, None], candidates.items[:, 1:4]].mean()) < 0.3
+
+
+@pytest.mark.parametrize("pool_size", [5, 50, 1000])
+def test_the_cost_of_an_epoch_is_bounded_by_the_pool(pool_size: int) -> None:
+    asked = Asked()
+    mined(1, asked, pool_size=pool_size)
+    assert asked.scores == USERS * min(pool_size, ITEMS)
+
+
+def test_each_epoch_draws_another_pool() -> None:
+    hard, *_ = mined(1)
+    before, generator = hard.hard.clone(), torch.Generator().manual_seed(2)
+    hard.refresh(Asked(), 2, generator)
+    assert not torch.equal(hard.hard, before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"num_hard": 7}, r"num_hard=7: must be from 1 to negatives.num_negatives=6"),
+        ({"num_kept": 51}, r"num_kept=51: must be from 1 to negatives.pool_size=50"),
+    ],
+)
+def test_impossible_wishes(settings: dict[str, int], complaint: str) -> None:
+    with pytest.raises(RecexpError, match=complaint):
+        mined(1, **settings)
+
+
+def mixed(positive: list[int], n: int) -> Candidates:
+    negatives = Mixed(n)
+    negatives.prepare(events(), ITEMS)
+    query = Query.from_histories([[] for _ in positive])
+    return negatives(torch.tensor(positive), query, torch.Generator().manual_seed(3))
+
+
+def test_mixed_shares_positives_and_uniform_items_and_masks_accidental_hits() -> None:
+    candidates = mixed([4, 7, 4], 500)
+    assert candidates.items[:3].tolist() == [4, 7, 4]
+    assert candidates.target.tolist() == [0, 1, 2]
+    assert candidates.valid is not None
+    assert candidates.valid[:, :3].tolist() == [[True, True, False], [True, True, True], [False, True, True]]
+    for row, positive in enumerate([4, 7, 4]):
+        same = candidates.items[3:] == positive
+        assert same.any()
+        assert torch.equal(candidates.valid[row, 3:], ~same)
+
+
+def test_an_accidental_hit_that_is_not_masked_changes_the_loss() -> None:
+    candidates = mixed([4, 7, 4], 500)
+    scores_QC = torch.randn(3, 503, generator=torch.Generator().manual_seed(4))
+    unmasked = Candidates(candidates.items, candidates.target, None, candidates.log_q)
+    for loss in (InBatchSoftmax(1.0, 0.0, "correct"), Softmax(1.0)):
+        assert (loss(scores_QC, candidates) - loss(scores_QC, unmasked)).abs() > 1e-3
+
+
+def test_mixed_log_q_is_how_often_a_column_holds_the_item() -> None:
+    log, rows, n, times = events(), 20, 60, 400
+    rng, generator = np.random.default_rng(5), torch.Generator().manual_seed(5)
+    negatives = Mixed(n)
+    negatives.prepare(log, ITEMS)
+    counts = torch.zeros(ITEMS)
+    for _ in range(times):
+        positive = torch.from_numpy(rng.choice(log.item, rows).astype(np.int64))
+        candidates = negatives(positive, Query.from_histories([[] for _ in range(rows)]), generator)
+        counts += torch.bincount(candidates.items, minlength=ITEMS)
+    assert candidates.log_q is not None
+    expected = times * (rows + n) * candidates.log_q.exp()
+    observed = counts[candidates.items]
+    assert ((observed - expected) / expected.sqrt()).abs().mean() < 1.2
