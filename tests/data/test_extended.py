@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from recexp.data.extended import Extended
+from recexp.data.feature_files import FeatureFiles
 from recexp.data.filters import Filters
 from recexp.data.table import Table
 from recexp.errors import RecexpError
@@ -20,7 +21,7 @@ NEW = "user,item,time,weight\n9,z,30,1\n5,a,40,3\n7,a,50,1\n5,y,15,1\n"
 
 
 def table(path: str, filters: Filters, time: str | None = "time") -> Table:
-    return Table(path, "user", "item", time, "weight", None, None, filters)
+    return Table(path, "user", "item", time, "weight", None, None, [], filters, FeatureFiles(None, None))
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_ids_of_before_stay_and_new_ones_follow_as_they_appear(extended: Extende
         (7, "b", 5, 2), (7, "c", 6, 1), (7, "a", 50, 1), (9, "z", 30, 1),
     ]  # fmt: skip
     assert [column.dtype for column in vars(dataset.interactions).values()] == [
-        np.int32, np.int32, np.int64, np.float32, np.float32,
+        np.int32, np.int32, np.int64, np.float32, np.float32, np.int32,
     ]  # fmt: skip
 
 

@@ -24,8 +24,8 @@ class Extended:
     """A source with newer events: dense ids of before stay, new users and items follow in order of appearance.
 
     Of a pair's several events, old and new, `new.filters.duplicates` keeps what it would have kept had all come at
-    once. Nothing else is filtered again: a k-core stays what it was, and old weights decay no further. Circumstances and
-    features of what is new are unknown.
+    once. Nothing else is filtered again: a k-core stays what it was, and old weights decay no further.
+    Circumstances and features of what is new are unknown.
 
     Args:
         source: the data before. new: events since, in the order in which they became known.
@@ -96,7 +96,7 @@ def _joined(
     events = pl.concat([before, more]).sort(["user", "time"], maintain_order=True)
     events = filters.distinct(events)
     context_NF = np.pad(known.context, ((0, 1), (0, 0)), constant_values=PAD)[events["place"]]  # PAD: the last
-    interactions = Interactions(*(np.array(events[name]) for name in named), context_NF)
+    interactions = Interactions(**{name: np.array(events[name]) for name in named}, context=context_NF)
     part = None if dataset.part is None else np.array(events["part"])
     negatives = None if dataset.negatives is None else _longer(dataset.negatives, users.height)
     sha256 = digest(interactions, users, items, part, negatives)
