@@ -85,6 +85,10 @@ class Table:
         """A column per role and circumstance, nothing filtered, in the order of the file."""
         return self._checked(find(self.path))[0]
 
+    def events(self) -> pl.DataFrame:
+        """The same in order of time."""
+        return self._in_order(find(self.path))
+
     def _circumstances(self, file: RawFile) -> dict[str, str]:
         """Those that the file has."""
         from_time = [] if self.time is None else [name for name in CLOCK if name in self.context]
