@@ -17,7 +17,6 @@ import pytest
 
 import recexp
 from recexp.__main__ import main
-from recexp.store import NEWS
 
 COMPOSITION = Path(__file__).with_name("bad_inputs.txt").read_text()
 TABLE = "data=table data.path=t.csv"

@@ -88,7 +88,7 @@ class Folder:
         data = config.get("data")
         new = data.get("new") if isinstance(data, Mapping) else None
         if isinstance(new, Mapping) and new.get("path") == NEWS and (self.path / NEWS).exists():
-            config.data.new.path = str(self.path / NEWS)
+            config.data.new.path = str((self.path / NEWS).absolute())
         return config
 
     def update_run(self, **facts: Any) -> None:
