@@ -109,9 +109,9 @@ LEARN = [
     "optimizer.lr=0.01",
     "fit.batch_size=40",
     "fit.patience=null",
-    "trainer.max_epochs=200",
-    "+trainer.max_steps=200",
-    "trainer.check_val_every_n_epoch=200",
+    "trainer.max_epochs=400",
+    "+trainer.max_steps=400",
+    "trainer.check_val_every_n_epoch=400",
 ]
 """So many steps for everybody: an epoch is one step where a row is a whole history."""
 
