@@ -117,14 +117,16 @@ def test_validation_on_a_sample_asks_the_same_users_each_time(
     run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, tuple[int, ...]]] = []
-    for part in ("validation", "test"):
-        step = getattr(Evaluated, f"{part}_step")
 
-        def recorded(self: Evaluated, rows: Tensor, part: str = part, step: Callable[..., None] = step) -> None:
+    def recording(part: str, step: Callable[..., None]) -> Callable[..., None]:
+        def recorded(self: Evaluated, rows: Tensor) -> None:
             asked.append((part, tuple(rows.tolist())))
             step(self, rows)
 
-        monkeypatch.setattr(Evaluated, f"{part}_step", recorded)
+        return recorded
+
+    for part in ("validation", "test"):
+        monkeypatch.setattr(Evaluated, f"{part}_step", recording(part, getattr(Evaluated, f"{part}_step")))
     run(*WHOLE, "trainer.max_epochs=2", "fit.validation_users=7")
     samples = {rows for part, rows in asked if part == "validation"}
     assert len(samples) == 1

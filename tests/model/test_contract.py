@@ -121,7 +121,7 @@ LEARN = {
     "fit.patience": "null",
 }
 
-STEPS = ["trainer.max_epochs=200", "+trainer.max_steps=200", "trainer.check_val_every_n_epoch=200"]
+STEPS = ["trainer.max_epochs=400", "+trainer.max_steps=400", "trainer.check_val_every_n_epoch=400"]
 """So many steps for everybody: an epoch is one step where a row is a whole history."""
 
 OWN = {"dssm": ["model.hidden_dims=[16]"]}

@@ -19,7 +19,9 @@ ITEMS = 12
 
 
 def fresh(model: str, *overrides: str) -> PairScorer:
-    options = [f"model={model}", "model.embedding_dim=8", "model.init_std=1.0", "model.max_length=6", *overrides]
+    small = {"model.embedding_dim": "8", "model.init_std": "1.0", "model.max_length": "6"}
+    small |= dict(override.split("=") for override in overrides)
+    options = [f"model={model}", *(f"{key}={value}" for key, value in small.items())]
     with initialize_config_dir(str(config.folder()), version_base="1.3"):
         scorer = new_model(compose("config", overrides=options), num_users=4, num_items=ITEMS).eval()
     assert isinstance(scorer, PairScorer)
@@ -115,7 +117,8 @@ def test_asking_for_more_than_the_model_sees_is_refused(model: str) -> None:
 def test_few_histories_are_learned_by_heart(model: str) -> None:
     """20 sequences without any pattern: every item is known from the rest of its history."""
     torch.manual_seed(0)
-    scorer = fresh(model, "model.embedding_dim=32", "model.max_length=10", "model.layers.dropout=0.0").train()
+    small = ["model.embedding_dim=32", "model.max_length=10", "model.init_std=0.1", "model.layers.dropout=0.0"]
+    scorer = fresh(model, *small).train()
     history_BL = torch.stack([torch.randperm(ITEMS)[:10] for _ in range(20)])
     query = Query.from_histories(history_BL.tolist())
     asked_BL = torch.zeros(20, 10, dtype=torch.bool)
