@@ -79,7 +79,7 @@ class Claims:
         return None
 
     def _adopted(self, trial: FrozenTrial) -> Claim:
-        for mark, value in ((marks.WORKER, self.lease.worker), (marks.BEGAN, time.time())):
+        for mark, value in ((marks.BEGAN, time.time()), (marks.WORKER, self.lease.worker)):
             self.study._storage.set_trial_user_attr(trial._trial_id, mark, value)
         return Claim(trial, self.space.overrides(trial.params))
 
