@@ -170,7 +170,7 @@ class Bad(MF):
         if self.how == "dies":
             import os
             os.kill(os.getpid(), 9)
-        return super().encode_items(items) * (float("nan") if self.how == "nan" else 1.0)
+        return super().encode_items(items) * (float("nan") if self.how == "diverges" else 1.0)
 """
 BAD_YAML = """
 defaults:
@@ -188,7 +188,7 @@ def test_bad_trials_fail_and_the_others_finish(tmp_path: Path) -> None:
     typed = [
         "--config-dir", "own", "-m", "hydra/sweeper=recexp_optuna", "hydra/sweeper/sampler=grid",
         "hydra.sweeper.name=bad", *TINY, "model=bad", "allow=[bad_package]", "trainer.max_epochs=2",
-        "model.how=choice(raises,nan,hangs,grows,dies,fine)", "hydra.sweeper.trial_timeout=25",
+        "model.how=choice(raises,diverges,hangs,grows,dies,fine)", "hydra.sweeper.trial_timeout=25",
         "hydra.sweeper.trial_memory_mb=2000", "hydra.sweeper.max_failures=9",
     ]  # fmt: skip
     ended = subprocess.run(command(*typed), capture_output=True, text=True, timeout=400, check=False)
@@ -198,11 +198,11 @@ def test_bad_trials_fail_and_the_others_finish(tmp_path: Path) -> None:
     reasons = {trial.params["model.how"]: trial.user_attrs.get(marks.REASON) for trial in trials}
     states = {trial.params["model.how"]: trial.state for trial in trials}
     assert states == {
-        **dict.fromkeys(["raises", "nan", "hangs", "grows", "dies"], TrialState.FAIL),
+        **dict.fromkeys(["raises", "diverges", "hangs", "grows", "dies"], TrialState.FAIL),
         "fine": TrialState.COMPLETE,
     }
     assert "ZeroDivisionError: on purpose" in reasons["raises"]
-    assert "nan" in reasons["nan"]
+    assert "train/loss is nan" in reasons["diverges"]
     assert "trial_timeout=25" in reasons["hangs"]
     assert "trial_memory_mb=2000" in reasons["grows"]
     assert "died 2 times (killed" in reasons["dies"]
@@ -273,10 +273,10 @@ def test_other_launchers(launcher: str) -> None:
         f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason="pip install 'recexp[cluster]'"
     )
     ended = subprocess.run(
-        command(*SMALL, *HERE, "hydra.sweeper.n_trials=2", f"hydra/launcher={launcher}"),
+        command(*SMALL, *HERE, "hydra.sweeper.n_trials=1", f"hydra/launcher={launcher}"),
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    trials = study().get_trials()
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
-    assert all(len(trial.intermediate_values) == 3 for trial in trials)
+    (trial,) = study().get_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert len(trial.intermediate_values) == 3

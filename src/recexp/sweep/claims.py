@@ -79,7 +79,7 @@ class Claims:
         return None
 
     def _adopted(self, trial: FrozenTrial) -> Claim:
-        for mark, value in ((marks.WORKER, self.lease.worker), (marks.BEGAN, time.time())):
+        for mark, value in ((marks.BEGAN, time.time()), (marks.WORKER, self.lease.worker)):
             self.study._storage.set_trial_user_attr(trial._trial_id, mark, value)
         return Claim(trial, self.space.overrides(trial.params))
 
@@ -88,7 +88,7 @@ class Claims:
         if trial.params and not copies:
             kept = {mark: trial.user_attrs[mark] for mark in (marks.DEATHS, marks.DEATH) if mark in trial.user_attrs}
             self.study.enqueue_trial(trial.params, user_attrs={marks.AGAIN_OF: trial.number, **kept})
-        self.outcomes.mark(trial, marks.STALE, "stale: its process died; queued again")
+        self.outcomes.mark(trial, marks.STALE, "its process died; queued again")
 
     def _new(self) -> Claim | None:
         for attempt in range(TRIES):

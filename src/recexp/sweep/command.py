@@ -11,6 +11,7 @@ from functools import partial
 import optuna
 from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
+from hydra.utils import get_method
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
 from rich.console import Console
@@ -42,6 +43,7 @@ def run(config: DictConfig, loader: ConfigLoader, launcher: Launcher, arguments:
     space, fixed = read_space(config, arguments)
     if ROLE in os.environ:
         threading.Thread(target=die_with_supervisor, daemon=True).start()
+        get_method(str(config.task._target_))  # what every trial imports is no trial's own time
         with stopping_on_sigterm():
             _work(studies.begin(settings), settings, space, launcher, fixed)
         return

@@ -174,7 +174,7 @@ class Sampling(BaseSampler):
         return sampler
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        for mark, value in ((marks.WORKER, self.worker), (marks.BEGAN, time.time())):
+        for mark, value in ((marks.BEGAN, time.time()), (marks.WORKER, self.worker)):
             study._storage.set_trial_user_attr(trial._trial_id, mark, value)
         self._own = self.of_trial(trial.number)
         self._own.before_trial(study, trial)
