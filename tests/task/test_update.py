@@ -60,7 +60,9 @@ def updated(**keys: Any) -> Run:
     path = Path("run/versions") / f"{asked.get('mode', 'fold_in')}_{uuid.uuid4().hex}"
     (path / ".hydra").mkdir(parents=True)
     quiet()
-    with running(Job(Folder(path), {**run.facts["choices"], "task": "update"}, None, False, ["typed"], callbacks=[])) as job:
+    with running(
+        Job(Folder(path), {**run.facts["choices"], "task": "update"}, None, False, ["typed"], callbacks=[])
+    ) as job:
         del config["hydra"]
         update(config, job)
     return Run(path)
