@@ -48,9 +48,9 @@ def test_learns_the_checkerboard(
         "optimizer.lr=0.03",
         "fit.batch_size=40",
         "fit.patience=null",
-        "trainer.max_epochs=200",
-        "+trainer.max_steps=400",
-        "trainer.check_val_every_n_epoch=200",
+        "examples=events",
+        "trainer.max_epochs=40",
+        "trainer.check_val_every_n_epoch=40",
         "eval.k=[1]",
     )
     assert done.metrics["test/hr@1"] >= 0.9

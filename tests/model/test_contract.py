@@ -109,20 +109,20 @@ def learn(model: str) -> list[str]:
     with initialize_config_dir(str(config.folder()), version_base="1.3"):
         composed = compose("config", overrides=[f"model={model}"])
     keys = {key: value for key, value in LEARN.items() if OmegaConf.select(composed, key) is not None}
-    steps = STEPS if "optimizer" in composed else []
-    return [*(f"{key}={value}" for key, value in keys.items()), *steps, *OWN.get(model, [])]
+    epochs = EPOCHS if "optimizer" in composed else []
+    return [*(f"{key}={value}" for key, value in keys.items()), *epochs, *OWN.get(model, [])]
 
 
 LEARN = {
     "model.embedding_dim": 8,
     "model.init_std": 0.1,
+    "examples": "events",  # the same rows, and so the same number of steps, for everybody
     "optimizer.lr": 0.01,
     "fit.batch_size": 40,
     "fit.patience": "null",
 }
 
-STEPS = ["trainer.max_epochs=400", "+trainer.max_steps=400", "trainer.check_val_every_n_epoch=400"]
-"""So many steps for everybody: an epoch is one step where a row is a whole history."""
+EPOCHS = ["trainer.max_epochs=40", "trainer.check_val_every_n_epoch=40"]
 
 OWN = {"dssm": ["model.hidden_dims=[16]"]}
 """The learning rate of the others is too much for tanh layers of full width."""
