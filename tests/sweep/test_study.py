@@ -202,7 +202,7 @@ def test_bad_trials_fail_and_the_others_finish(tmp_path: Path) -> None:
         "fine": TrialState.COMPLETE,
     }
     assert "ZeroDivisionError: on purpose" in reasons["raises"]
-    assert "train/loss is nan" in reasons["diverges"]
+    assert "NaN" in reasons["diverges"]
     assert "trial_timeout=25" in reasons["hangs"]
     assert "trial_memory_mb=2000" in reasons["grows"]
     assert "died 2 times (killed" in reasons["dies"]
