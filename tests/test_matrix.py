@@ -19,7 +19,7 @@ ONE_LAYER = [
     "model.layers.dropout=0.0",
 ]
 FEW_FACTORS = {
-    "dssm": ["model.embedding_dim=2", "model.hidden_dims=[16]"],
+    "dssm": ["model.embedding_dim=4", "model.hidden_dims=[16]", "model.features.users=[]"],
     "mf": ["model.embedding_dim=2"],
     "two_tower": ["model.embedding_dim=4", "model.hidden_dims=[16]", "model.dropout=0.0"],
     "bert4rec": [*ONE_LAYER, "model.layers.hidden_dim=16"],
