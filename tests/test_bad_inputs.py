@@ -235,7 +235,6 @@ RUNS: list[tuple[str, str, Callable[[Path], None]]] = [  # what is typed, what i
     (REFIT, "new=new.csv: there are no events in it", beside("user,item,time\n")),
     (REFIT, "new.csv line 2: time noon; expected seconds since 1970", beside("user,item,time\n99,1,noon")),
     (REFIT, "knows all of its 2 events already … Type new=FILE", beside("user,item,time\n0,0,9\n0,1,9")),
-    (f"{REFIT} data.filters.min_user=2", "is not what it was when the model was fitted", beside(NEW)),
     (REFIT.replace("refit", "refitt"), "mode=refitt; allowed: refit, ref … Type mode=refit.", beside(NEW)),
     (REFIT.replace("refit", "fold_in"), "Popularity cannot take in new rows … Type mode=refit.", beside(NEW)),
     (REFIT.replace("refit", "refresh"), "Popularity cannot take in new rows … Type mode=refit.", beside(NEW)),

@@ -422,23 +422,24 @@ def test_what_fails_after_the_switch_does_not_spoil_the_version(base: Run, monke
     assert "fold_in" in whole("run")
 
 
-ZYGOTE = """
-import os, signal, sys, time
+PARENT = """
+import importlib.util, os, signal, sys, time
 import numpy as np, torch
-import recexp.task.update, recexp.data.extended, recexp.data.synthetic, recexp.data.table, recexp.fit.solve
-from recexp.__main__ import compose_and_run
+import recexp.data.extended, recexp.data.synthetic, recexp.data.table, recexp.fit.solve
 from recexp.model.wals import WALS, Cholesky
 from recexp.types import Interactions
-torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("tests_of_update", sys.argv[1])
+tests = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tests)
 ids, ones = np.zeros(1, np.int32), np.ones(1, np.float32)
-compiled = WALS(8, 0.1, 0.1, 1.0, 1, 0.1, Cholesky(), 1, 1)
-compiled.partial_fit(Interactions(ids, ids, ids, ones, ones), [0], [0])
+torch.set_num_threads(1)
+WALS(8, 0.1, 0.1, 1.0, 1, 0.1, Cholesky(), 1, 1).partial_fit(Interactions(ids, ids, ids, ones, ones), [0], [0])
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        compose_and_run(sys.argv[1:])
+        tests.updated()
         os._exit(0)
     began = time.monotonic()
     if float(line) > 0:
@@ -455,7 +456,7 @@ def test_killed_at_random_moments_the_version_before_is_whole_and_in_use(base: R
     A parent forks those that are killed: importing and compiling would take longer than the update itself.
     """
     before = whole("run")
-    words = [sys.executable, "-c", ZYGOTE, *UPDATE, "new=new.csv"]
+    words = [sys.executable, "-c", PARENT, __file__]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -471,7 +472,7 @@ def test_killed_at_random_moments_the_version_before_is_whole_and_in_use(base: R
         _, seconds = update(0)
         Path("run/current").unlink()
         for _ in range(12):
-            status, _ = update(moments.uniform(0.3, 1.0) * seconds)
+            status, _ = update(moments.uniform(0.1, 1.0) * seconds)
             killed += status != 0
             assert whole("run") == before if status else whole("run") != before
             Path("run/current").unlink(missing_ok=True)
