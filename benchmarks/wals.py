@@ -1,12 +1,12 @@
-"""Seconds per epoch of WALS on MovieLens 1M (the NCF files), beside peers where they are installed.
+"""WALS on MovieLens 1M (the NCF files): seconds per epoch and to equal quality, beside peers where they are installed.
 
-    python benchmarks/wals.py [--dims 64 192] [--epochs 5] [--peer irspack implicit] [--steps 2]
+    python benchmarks/wals.py [--dims 64 192] [--epochs 12] [--peers irspack implicit lenskit]
 
-Ours and the peers take turns epoch by epoch, so that whatever else the machine does hits all; the least and the median
-of the epochs are printed. irspack minimizes the same objective, so its factors are measured by ours; implicit's differs
-(confidence replaces the weight of unobserved pairs, regularization is flat), so only its time can be compared.
-GFLOP/s count 2 nnz k^2 + (U + I)(k^3 / 3 + 2 k^2) per exact epoch, whatever was done instead of it, against what
-one large float32 product of torch reaches in the same run.
+Everybody takes turns epoch by epoch, so that whatever else the machine does hits all; the median and the least of the
+epochs are printed. Quality is NDCG@10 of the NCF protocol after each epoch, outside the clock; `to_quality` is how long
+each took to the least of what all reach at best, at this size. GFLOP/s count 2 nnz k^2 + (U + I)(k^3 / 3 + 2 k^2) per
+exact epoch, whatever was done instead of it, against one large float32 product in the same run. With implicit there is
+a parity check: on a small case with equal weights both must score alike.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -23,114 +22,32 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
-from record import RESULTS, save
+from peers_als import A0, INIT_STD, LAMBDA, NU, PEERS, SOLVERS, Factors, Fit, Recexp, seconds
+from record import save
 from scipy.sparse import csr_matrix
 
 from recexp import config, facts
 from recexp.model.wals import WALS
-from recexp.model.wals_solvers import Cholesky, ConjugateGradient, Solver
+from recexp.model.wals_solvers import Cholesky
 from recexp.task.assemble import Experiment
 from recexp.types import Interactions
 
-A0, LAMBDA, NU, INIT_STD, STEPS = 0.3, 0.007, 1.0, 0.1, 3
-SOLVERS: dict[str, Solver] = {"cholesky": Cholesky(), "conjugate_gradient": ConjugateGradient(STEPS)}
-OF_IRSPACK = {"cholesky": "CHOLESKY", "conjugate_gradient": "CG", "block": "IALSPP"}
+KINDS = ("cholesky", "conjugate_gradient", "block")
 
 
-class Recexp:
-    """Our own, timed without the objective, as the peers are."""
-
-    def __init__(self, train: Interactions, matrix: csr_matrix, dim: int, solver: str) -> None:
-        torch.manual_seed(0)
-        self.model = WALS(dim, A0, LAMBDA, NU, 1, INIT_STD, SOLVERS[solver], *matrix.shape)
-        self.model.prepare(train)
-
-    def epoch(self) -> float:
-        started = time.perf_counter()
-        for block in self.model.steps(0):
-            self.model.solve(block)
-        return time.perf_counter() - started
-
-    def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.model.user_factors.numpy(), self.model.item_factors.numpy()
-
-
-class Irspack:
-    """The same objective and the same number of conjugate-gradient steps."""
-
-    def __init__(self, train: Interactions, matrix: csr_matrix, dim: int, solver: str) -> None:
-        from irspack import IALSRecommender
-
-        settings = {"alpha0": A0, "reg": LAMBDA, "nu": NU, "init_std": INIT_STD, "max_cg_steps": STEPS}
-        recommender = IALSRecommender(
-            matrix, dim, **settings, solver_type=OF_IRSPACK[solver], n_threads=torch.get_num_threads()
-        )
-        self.trainer = recommender._create_trainer()
-
-    def epoch(self) -> float:
-        started = time.perf_counter()
-        self.trainer.run_epoch()
-        return time.perf_counter() - started
-
-    def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.trainer.core_trainer.user, self.trainer.core_trainer.item
-
-
-class Implicit:
-    """Another objective; one iteration of the same kind, one thread of BLAS, as its manual asks."""
-
-    def __init__(self, train: Interactions, matrix: csr_matrix, dim: int, solver: str) -> None:
-        from implicit.als import AlternatingLeastSquares
-
-        self.matrix = matrix
-        self.model = AlternatingLeastSquares(
-            dim, iterations=1, use_cg=solver != "cholesky", use_gpu=False, num_threads=torch.get_num_threads()
-        )
-
-    def epoch(self) -> float:
-        from threadpoolctl import threadpool_limits
-
-        seconds: list[float] = []
-        with threadpool_limits(1, "blas"):
-            self.model.fit(self.matrix, show_progress=False, callback=lambda _, taken, loss: seconds.append(taken))
-        return seconds[0]
-
-    factors = None
-
-
-PEERS: dict[str, Any] = {"irspack": Irspack, "implicit": Implicit}
-
-
-def main() -> None:
-    """Measure everybody in turn."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--dims", type=int, nargs="+", default=[64, 192])
-    arguments.add_argument("--epochs", type=int, default=5)
-    arguments.add_argument("--peer", choices=list(PEERS), nargs="*", default=[])
-    arguments.add_argument("--steps", type=int, default=STEPS, help="conjugate-gradient steps of ours; peers take 3")
-    chosen = arguments.parse_args()
-    SOLVERS["conjugate_gradient"] = ConjugateGradient(chosen.steps)
-    train, matrix = training_data()
+def main(dims: Sequence[int], epochs: int, peers: Sequence[str]) -> None:
+    """Measure everybody in turn, and keep the result."""
+    with initialize_config_dir(str(config.folder()), version_base="1.3"):
+        experiment = Experiment(compose("config", overrides=["experiment=ncf_movielens_1m_wals"]))
     limit = product_gflops()
     print(f"torch float32 product: {limit:.0f} GFLOP/s on {torch.get_num_threads()} threads")
-    results = [row for dim in chosen.dims for row in measured(train, matrix, dim, chosen.epochs, chosen.peer, limit)]
-    RESULTS.mkdir(exist_ok=True)
-    path = save(
-        "wals",
-        **circumstances(chosen.peer),
-        conjugate_gradient_steps=chosen.steps,
-        product_gflops=limit,
-        results=results,
-    )
-    print(os.path.relpath(path))
-
-
-def training_data() -> tuple[Interactions, csr_matrix]:
-    """Training events of the published experiment."""
-    with initialize_config_dir(str(config.folder()), version_base="1.3"):
-        data = Experiment(compose("config", overrides=["experiment=ncf_movielens_1m_wals"])).data
-    train, shape = data.split.train, (data.dataset.num_users, data.dataset.num_items)
-    return train, csr_matrix((train.weight, (train.user, train.item)), shape)
+    found = {"product_gflops": limit, "results": [row for k in dims for row in measured(experiment, k, epochs, peers)]}
+    for row in found["results"]:
+        show(row, limit)
+    if "implicit" in peers:
+        found["parity_with_implicit"] = parity()
+        print(f"scores against implicit's, converged, largest difference: {found['parity_with_implicit']:.1e}")
+    print(os.path.relpath(save("wals", **circumstances(peers), **found)))
 
 
 def product_gflops() -> float:
@@ -139,77 +56,113 @@ def product_gflops() -> float:
     return 2 * 2048**3 / min(seconds(lambda: one @ one) for _ in range(8)) / 1e9
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """How long it takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def measured(experiment: Experiment, dim: int, epochs: int, peers: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for everybody at one size."""
+    train, dataset = experiment.data.split.train, experiment.data.dataset
+    matrix = csr_matrix((train.weight, (train.user, train.item)), (dataset.num_users, dataset.num_items))
+    warm_up(train, matrix, dim)
+    fits: dict[tuple[str, str], Fit] = {("recexp", kind): Recexp(train, matrix, dim, kind) for kind in SOLVERS}
+    fits |= {(p, kind): PEERS[p][0](train, matrix, dim, kind) for p in peers for kind in KINDS if kind in PEERS[p][1]}
+    taken: dict[tuple[str, str], list[float]] = {who: [] for who in fits}
+    quality: dict[tuple[str, str], list[float]] = {who: [] for who in fits}
+    for _ in range(epochs):
+        for who, fit in fits.items():
+            taken[who].append(fit.epoch())
+            quality[who].append(ndcg(experiment, fit.factors()))
+    flops = 2 * matrix.nnz * dim**2 + sum(matrix.shape) * (dim**3 / 3 + 2 * dim**2)
+    rows = [row(who, dim, taken[who], quality[who], flops) for who in fits]
+    return with_ratios(rows)
 
 
-def measured(
-    train: Interactions, matrix: csr_matrix, dim: int, epochs: int, peers: list[str], limit: float
-) -> list[dict[str, Any]]:
-    """A row for everybody at one size, each solver's in turn."""
-    rows = []
-    for solver in OF_IRSPACK:
-        rivals: dict[str, Any] = {"recexp": Recexp} if solver in SOLVERS else {}
-        rivals |= {name: PEERS[name] for name in peers if solver in SOLVERS or name == "irspack"}
-        fits = {name: kind(train, matrix, dim, solver) for name, kind in rivals.items()}
-        for fit in fits.values():
-            fit.epoch()  # compiles, and touches the memory
-        taken: dict[str, list[float]] = {name: [] for name in fits}
-        for _ in range(epochs):
-            for name, fit in fits.items():
-                taken[name].append(fit.epoch())
-        rows += [row(name, solver, dim, taken[name], fits[name], (train, matrix)) for name in fits]
-    return [told(r, rows, exact_flops(matrix, dim), limit) for r in rows]
+def warm_up(train: Any, matrix: csr_matrix, dim: int) -> None:
+    """Compile, outside the clock."""
+    for kind in SOLVERS:
+        Recexp(train, matrix, dim, kind).epoch()
 
 
-def row(
-    name: str, solver: str, dim: int, taken: list[float], fit: Any, data: tuple[Interactions, csr_matrix]
-) -> dict[str, Any]:
+def ndcg(experiment: Experiment, factors: Factors) -> float:
+    """NDCG@10 of anybody's factors."""
+    users, items = (torch.from_numpy(np.ascontiguousarray(side, np.float32)) for side in factors)
+    scorer = WALS(users.shape[1], A0, LAMBDA, NU, 1, INIT_STD, Cholesky(), len(users), len(items))
+    scorer.load_state_dict({"user_factors": users, "item_factors": items})
+    with torch.no_grad():
+        return experiment.test.of(scorer.score).metrics["ndcg@10"]
+
+
+def row(who: tuple[str, str], dim: int, taken: list[float], quality: list[float], flops: float) -> dict[str, Any]:
     """One result."""
-    found = {
-        "who": name,
-        "solver": solver,
-        "dim": dim,
-        "seconds": min(taken),
-        "median_seconds": statistics.median(taken),
-    }
-    return {**found, "all_seconds": taken, "objective": objective(fit, *data) if fit.factors else None}
+    middle = statistics.median(taken)
+    found = {"who": who[0], "solver": who[1], "dim": dim, "median_seconds": middle, "least_seconds": min(taken)}
+    rate = {"gflops": flops / middle / 1e9} if who[1] == "cholesky" else {}
+    return {**found, **rate, "all_seconds": taken, "ndcg@10": quality}
 
 
-def objective(fit: Any, train: Interactions, matrix: csr_matrix) -> float:
-    """Ours, of anybody's factors."""
-    users, items = fit.factors()
-    judge = WALS(users.shape[1], A0, LAMBDA, NU, 1, INIT_STD, SOLVERS["cholesky"], *matrix.shape)
-    judge.load_state_dict({"user_factors": torch.from_numpy(users), "item_factors": torch.from_numpy(items)})
-    judge.prepare(train)
-    return judge.objective()
+def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with what each takes relative to ours, by epoch and to equal quality."""
+    goal = min(max(row["ndcg@10"]) for row in rows)
+    for row in rows:
+        epochs = next(n for n, reached in enumerate(row["ndcg@10"], 1) if reached >= goal)
+        row["to_quality"] = {"ndcg@10": goal, "epochs": epochs, "seconds": sum(row["all_seconds"][:epochs])}
+    own = {row["solver"]: row for row in rows if row["who"] == "recexp"}
+    for row in rows:
+        ours = own.get(row["solver"], own["cholesky"])
+        row["ratio_per_epoch"] = row["median_seconds"] / ours["median_seconds"]
+        row["ratio_to_quality"] = row["to_quality"]["seconds"] / ours["to_quality"]["seconds"]
+    return rows
 
 
-def exact_flops(matrix: csr_matrix, dim: int) -> float:
-    """2 nnz k^2 + (U + I)(k^3 / 3 + 2 k^2)."""
-    return 2 * matrix.nnz * dim**2 + sum(matrix.shape) * (dim**3 / 3 + 2 * dim**2)
+def show(row: dict[str, Any], limit: float) -> None:
+    """Print a row."""
+    text = "{who:9} k={dim:<4} {solver:19} {median_seconds:6.3f} s/epoch (least {least_seconds:.3f})".format(**row)
+    text += f" {row['ratio_per_epoch']:5.2f}x ours   to ndcg@10 {row['to_quality']['ndcg@10']:.4f}:"
+    text += f" {row['to_quality']['epochs']:2} epochs {row['to_quality']['seconds']:6.2f} s"
+    text += f" {row['ratio_to_quality']:5.2f}x ours   last {row['ndcg@10'][-1]:.4f}"
+    print(
+        text
+        + (f"   {row['gflops']:4.0f} GFLOP/s, {row['gflops'] / limit:.2f} of the product's" if "gflops" in row else "")
+    )
 
 
-def told(result: dict[str, Any], rows: list[dict[str, Any]], flops: float, limit: float) -> dict[str, Any]:
-    """The result with its ratios, printed."""
-    own = [r["seconds"] for r in rows if r["who"] == "recexp" and r["solver"] == result["solver"]]
-    ratio = result["seconds"] / own[0] if own else None
-    counted = {"gflops": flops / result["seconds"] / 1e9} if result["solver"] == "cholesky" else {}
-    text = "{who:9} k={dim:<4} {solver:19} {seconds:6.3f} s/epoch (median {median_seconds:.3f})".format(**result)
-    text += f"  {ratio:5.2f} x ours" if ratio else ""
-    text += "".join(f"  {rate:4.0f} GFLOP/s, {rate / limit:.2f} of the product's" for rate in counted.values())
-    print(text + (f"  objective {result['objective']:.1f}" if result["objective"] else ""), flush=True)
-    return {**result, **counted, "ratio_to_recexp": ratio}
+def parity() -> float:
+    """Largest difference of scores from implicit's at convergence, all weights equal.
+
+    implicit: sum_S c (1 - s)^2 + sum_(not S) s^2 + mu (|P|^2 + |Q|^2). Ours with w = c - 1, a0 = 1, nu = 0 is, up to a
+    constant, sum_S c (r - s)^2 + sum_(not S) s^2 + lambda (...) with r = (c - 1) / c: the same problem for s / r if
+    lambda = r mu.
+    """
+    from implicit.als import AlternatingLeastSquares
+
+    c, mu, k = 5.0, 0.5, 3
+    taken = np.random.default_rng(0).random((40, 25)) < 0.3
+    user, item = taken.nonzero()
+    theirs = AlternatingLeastSquares(
+        k, alpha=1.0, regularization=mu, iterations=3000, use_cg=False, dtype=np.float64, random_state=0
+    )
+    theirs.fit(csr_matrix(np.where(taken, c, 0.0)), show_progress=False)
+    torch.manual_seed(0)
+    r = (c - 1) / c
+    ours = WALS(k, 1.0, r * mu, 0.0, 1, 0.5, Cholesky(), *taken.shape).double()
+    ours.prepare(interactions(user, item, c - 1))
+    for _ in range(3000):
+        for block in ours.steps(0):
+            ours.solve(block)
+    expected = r * theirs.user_factors @ theirs.item_factors.T
+    return float(np.abs((ours.user_factors @ ours.item_factors.T).numpy() - expected).max())
 
 
-def circumstances(peers: list[str]) -> dict[str, Any]:
+def interactions(user: np.ndarray, item: np.ndarray, weight: float) -> Interactions:
+    """Events of one weight."""
+    ones = np.ones(len(user), np.float32)
+    return Interactions(
+        user.astype(np.int32), item.astype(np.int32), np.zeros(len(user), np.int64), weight * ones, ones
+    )
+
+
+def circumstances(peers: Sequence[str]) -> dict[str, Any]:
     """What a result needs to be believed."""
     known = facts.provenance([])
     return {
-        "command": "python benchmarks/wals.py",
+        "command": f"python benchmarks/wals.py --peers {' '.join(peers)}",
         "commit": known["git"],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": known["hardware"],
@@ -219,4 +172,8 @@ def circumstances(peers: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--dims", type=int, nargs="+", default=[64, 192])
+    arguments.add_argument("--epochs", type=int, default=12)
+    arguments.add_argument("--peers", choices=list(PEERS), nargs="*", default=[])
+    main(**vars(arguments.parse_args()))

@@ -45,7 +45,7 @@ def test_scores_have_their_shapes_and_are_finite(model: str) -> None:
 def test_the_seed_decides(model: str) -> None:
     one, same, other = fresh(model), fresh(model), fresh(model, "seed=2")
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True))
-    if model not in SAME_FOR_ALL:
+    if any(tensor.any() for tensor in one.state_dict().values()):  # what starts from nothing draws nothing
         assert not torch.equal(one.score(queries()), other.score(queries()))
 
 

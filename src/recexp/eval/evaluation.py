@@ -20,7 +20,7 @@ from recexp.types import Query
 
 Score = Callable[[Query, Tensor | None], Tensor]
 
-CONTROL_CHUNK = 256
+CHUNK = 256
 
 
 def to_numpy(values: Tensor) -> np.ndarray:
@@ -131,16 +131,20 @@ class Evaluation:
 
     def of_popularity(self) -> Result:
         """The result of scoring every item by its train events: the control that a model must beat."""
-        control = copy.copy(self)
-        control.reset()
         popularity_I = torch.from_numpy(self.questions.popularity)
 
         def score(query: Query, items: Tensor | None) -> Tensor:
             return popularity_I.expand(len(query), -1) if items is None else popularity_I[items]
 
-        for rows in torch.arange(len(self.users)).split(CONTROL_CHUNK):
-            control.update(score, rows, "cpu")
-        return control.result()
+        return self.of(score)
+
+    def of(self, score: Score) -> Result:
+        """The result of any way to score, without a trainer; what was answered before is left alone."""
+        other = copy.copy(self)
+        other.reset()
+        for rows in torch.arange(len(self.users)).split(CHUNK):
+            other.update(score, rows, "cpu")
+        return other.result()
 
     def state(self) -> dict[str, Tensor]:
         """What other ranks need; names and shapes are equal on all ranks."""

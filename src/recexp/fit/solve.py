@@ -41,11 +41,7 @@ class Solve(Evaluated):
 
     def num_batches(self, data: DataModule) -> int:
         """Blocks of an epoch."""
-        return sum(1 for _ in self.model.steps(0))
-
-    def on_train_epoch_end(self) -> None:
-        if hasattr(self.model, "objective"):
-            self.log("train/objective", self.model.objective())
+        return len(Blocks(self))
 
     def training_step(self, block: Tensor) -> None:
         with torch.no_grad():
@@ -58,10 +54,17 @@ class Solve(Evaluated):
 
 
 class Blocks:
-    """The model's blocks of the current epoch."""
+    """The model's blocks of the current epoch.
+
+    Of known length, and made when the first one is asked for: after a resume Lightning fetches blocks of unknown
+    length ahead, while it still is in the epoch before.
+    """
 
     def __init__(self, module: Solve) -> None:
         self.module = module
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.module.model.steps(0))
 
     def __iter__(self) -> Iterator[Tensor]:
         yield from self.module.model.steps(self.module.current_epoch)

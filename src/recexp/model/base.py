@@ -58,7 +58,7 @@ class Solvable(Protocol):
         """Take in the training interactions, once, before the first epoch."""
 
     def steps(self, epoch: int) -> Iterable[Tensor]:
-        """The blocks of an epoch, each a small tensor that `solve` understands."""
+        """The blocks of an epoch, as many in each, every one a small tensor that `solve` understands."""
 
     def solve(self, block: Tensor) -> None:
         """Solve one block."""

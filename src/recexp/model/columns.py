@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 
 from recexp.errors import RecexpError
 from recexp.model.slim_kernels import ABSENT, Matrix, Penalty, Rows, solve_near, solve_whole
-from recexp.model.sparse import dense_gram, in_threads, stacked
+from recexp.model.sparse import cut, dense_gram, stacked
+from recexp.model.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Near:
 
 
 def _in_pieces(solve: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], columns: np.ndarray) -> Rows:
-    return stacked(_compressed(*found) for found in in_threads(solve, columns))
+    return stacked(_compressed(*found) for found in in_threads(solve, cut(columns)))
 
 
 def _compressed(items_BM: np.ndarray, weights_BM: np.ndarray) -> Rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from recexp.model.sparse import Weights, chosen, user_item
 from recexp.types import Interactions, Query
 
 BLOCK = 512
-"""Columns solved in one step."""
+"""Columns solved in one step, at most."""
 
 
 class SLIM(Recommender):
@@ -65,13 +64,14 @@ class SLIM(Recommender):
         self._columns = self.solver.on(matrix, self.l1, self.l2, self.top_k)
 
     def steps(self, epoch: int) -> Iterable[Tensor]:
-        bounds = np.linspace(0, self.num_items, self.num_epochs + 1).astype(int)
-        again = bounds[epoch % self.num_epochs]
-        first = again if self.weights.whole else int(self.weights.solved)  # after a resume, the epoch is told too late
-        return torch.arange(first, bounds[bounds > first][0]).split(BLOCK)
+        blocks = -(-self.num_items // (self.num_epochs * BLOCK))  # of each epoch
+        first = epoch % self.num_epochs * blocks
+        return torch.arange(self.num_items).tensor_split(self.num_epochs * blocks)[first : first + blocks]
 
     def solve(self, block: Tensor) -> None:
         columns = block.cpu().numpy()
+        if not len(columns):  # more blocks than items
+            return
         self.weights.replace(int(columns[0]), self._columns.solve(columns, self.weights.columns()))
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,8 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from recexp.model.slim_kernels import ABSENT, Matrix, Rows, add_rows, fill_gram
+from recexp.model.threads import in_threads, num_pieces
 from recexp.types import Interactions, Query
-
-PARTS_PER_THREAD = 8
-"""Pieces of work are uneven: several for each thread even them out."""
 
 
 def user_item(interactions: Interactions, num_users: int, num_items: int) -> csr_array:
@@ -24,12 +21,9 @@ def user_item(interactions: Interactions, num_users: int, num_items: int) -> csr
     return csr_array((interactions.weight, places), shape=(num_users, num_items), dtype=np.float32)
 
 
-def in_threads(work: Callable[[np.ndarray], Any], numbers: np.ndarray) -> list[Any]:
-    """Results of work on pieces of an array, in order, side by side on torch's threads; the work drops the GIL."""
-    threads = torch.get_num_threads()
-    pieces = np.array_split(numbers, min(len(numbers), threads * PARTS_PER_THREAD) or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, pieces))
+def cut(numbers: np.ndarray) -> list[np.ndarray]:
+    """Numbers in pieces of like size, in order; one piece at least."""
+    return np.array_split(numbers, min(len(numbers), num_pieces()) or 1)
 
 
 def dense_gram(matrix: Matrix, items: np.ndarray) -> np.ndarray:
@@ -37,7 +31,7 @@ def dense_gram(matrix: Matrix, items: np.ndarray) -> np.ndarray:
     place = np.full(matrix.num_items, ABSENT, np.int32)
     place[items] = np.arange(len(items), dtype=np.int32)
     gram_II = np.zeros((len(items), len(items)), np.float32)
-    in_threads(lambda numbers: fill_gram(numbers, items, matrix, place, gram_II), np.arange(len(items)))
+    in_threads(lambda numbers: fill_gram(numbers, items, matrix, place, gram_II), cut(np.arange(len(items))))
     return gram_II
 
 
@@ -127,7 +121,7 @@ class Weights(nn.Module):
         start, item, value = (tensor.cpu().numpy() for tensor in history_matrix(query))
         histories, weights = Rows(start, item, value), self.rows()
         scores_BI = np.zeros((len(query), len(self.start) - 1), np.float32)
-        in_threads(lambda users: add_rows(users, histories, weights, scores_BI), np.arange(len(query)))
+        in_threads(lambda users: add_rows(users, histories, weights, scores_BI), cut(np.arange(len(query))))
         return torch.from_numpy(scores_BI).to(query.users.device)
 
 

@@ -24,6 +24,7 @@ TINY = 1e-30
 """A residual below it is none; it divides."""
 
 add_outer: Any = wals_tile.add_outer
+add_pulls: Any = wals_tile.add_pulls
 compiled: Any = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
 
 
@@ -154,24 +155,18 @@ def exact(
 
 @compiled
 def _apply(V: Any, items: Any, root: Any, wanted: Any, x: Any, out: Any) -> None:
-    """`out <- Σ w v (wanted - <v, x>)`, four events at once: alone, each would wait for its own sum."""
+    """`out <- Σ w v (wanted - <v, x>)`."""
     out[:] = 0
-    last = len(items) - 1
+    last, none = len(items) - 1, root.dtype.type(0)
     for a in range(0, last + 1, 4):
         b, c, d = min(a + 1, last), min(a + 2, last), min(a + 3, last)
-        v0, v1, v2, v3 = V[items[a]], V[items[b]], V[items[c]], V[items[d]]
-        f0 = f1 = f2 = f3 = x[0] * 0
-        for t in range(len(x)):
-            f0 += v0[t] * x[t]
-            f1 += v1[t] * x[t]
-            f2 += v2[t] * x[t]
-            f3 += v3[t] * x[t]
-        f0 = root[a] * root[a] * (wanted - f0)
-        f1 = root[b] * root[b] * (wanted - f1) * (b == a + 1)
-        f2 = root[c] * root[c] * (wanted - f2) * (c == a + 2)
-        f3 = root[d] * root[d] * (wanted - f3) * (d == a + 3)
-        for t in range(len(x)):
-            out[t] += f0 * v0[t] + f1 * v1[t] + f2 * v2[t] + f3 * v3[t]
+        weights = (
+            root[a] * root[a],
+            root[b] * root[b] if b > a else none,
+            root[c] * root[c] if c > b else none,
+            root[d] * root[d] if d > c else none,
+        )
+        add_pulls(out, V, x, (items[a], items[b], items[c], items[d]), weights, wanted)
 
 
 @compiled

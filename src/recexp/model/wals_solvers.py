@@ -5,8 +5,7 @@ Shapes: R rows solved at once · B of them in a padded batch · L events of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -17,10 +16,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from recexp.model import wals_kernels as kernels
+from recexp.model.threads import in_threads, num_pieces
 from recexp.model.wals_tile import COLUMNS
-
-PIECES = 8
-"""Shares of work per thread: enough that none waits long for another."""
 
 BATCH = 1 << 28
 """Numbers in the largest array of a padded batch."""
@@ -151,7 +148,7 @@ class Sweep:
         V, X = (nn.functional.pad(t, (0, -width % COLUMNS)).numpy() for t in (self.other_JK, x_RK))
         spectrum = nn.functional.pad(self.spectrum_K, (0, -width % COLUMNS), value=1.0).numpy()
         work = (rows, *events.arrays, V, spectrum, ridge_R.numpy(), X)
-        in_threads(lambda places: solver.kernel(places, *work), events.count[rows])
+        in_threads(lambda places: solver.kernel(places, *work), shares(events.count[rows]))
         return torch.from_numpy(X[:, :width])
 
     def _in_batches(self, solver: Solver, events: Events, rows: np.ndarray, ridge_R: Tensor, x_RK: Tensor) -> Tensor:
@@ -177,13 +174,10 @@ def _is_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
-def in_threads(work: Callable[[np.ndarray], None], effort_R: np.ndarray) -> None:
-    """Let as many threads as torch has share rows, the laborious ones first."""
-    threads = torch.get_num_threads()
+def shares(effort_R: np.ndarray) -> list[np.ndarray]:
+    """Rows in pieces of like effort, the laborious ones first."""
     order = np.argsort(-effort_R)
-    shares = [order[n :: PIECES * threads] for n in range(min(PIECES * threads, len(order)))]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, shares))
+    return [order[n :: num_pieces()] for n in range(min(num_pieces(), len(order)))]
 
 
 def squared_error(events: Events, rows_RK: Tensor, columns_JK: Tensor) -> float:
@@ -193,7 +187,7 @@ def squared_error(events: Events, rows_RK: Tensor, columns_JK: Tensor) -> float:
     X, V = rows_RK.numpy(), columns_JK.numpy()
     error = np.zeros(len(X))
     work = (np.arange(len(X)), *events.arrays, V, X, error)
-    in_threads(lambda places: kernels.squared_error(places, *work), events.count)
+    in_threads(lambda places: kernels.squared_error(places, *work), shares(events.count))
     return float(error.sum())
 
 

@@ -1,4 +1,4 @@
-"""One tile of a matrix product in registers, written in LLVM's vectors, for numba's compiler does not block loops."""
+"""The two innermost loops of WALS, written in LLVM's vectors: numba's compiler neither blocks loops nor pairs rows."""
 
 from __future__ import annotations
 
@@ -43,6 +43,44 @@ def _build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return context.get_dummy_value()
 
 
+@intrinsic
+def add_pulls(typing: Any, out: Any, V: Any, x: Any, rows: Any, weights: Any, wanted: Any) -> Any:
+    """`out += Σ_r weights[r] (wanted - <V[rows[r]], x>) V[rows[r]]`; rows side by side, for each waits for its sum."""
+    return types.void(out, V, x, rows, weights, wanted), _build_pulls
+
+
+def _build_pulls(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    out, V, x = (
+        context.make_array(t)(context, builder, a) for t, a in zip(signature.args[:3], arguments, strict=False)
+    )
+    tile = _Tile(builder, V.data.type.pointee)
+    width = builder.extract_value(V.shape, 1)
+    rows = []
+    for r, kind in enumerate(signature.args[3]):
+        row = context.cast(builder, builder.extract_value(arguments[3], r), kind, types.intp)
+        rows.append(builder.gep(V.data, [builder.mul(row, width)]))
+    sums = [tile.zero() for _ in rows]
+    vectors = builder.udiv(width, width.type(LANES))
+    with cgutils.for_range(builder, vectors) as loop:
+        place = builder.mul(loop.index, width.type(LANES))
+        x_V = tile.load(builder.gep(x.data, [place]), 0)
+        for total, row in zip(sums, rows, strict=True):
+            tile.accumulate(total, x_V, tile.load(builder.gep(row, [place]), 0))
+    pulls = []
+    for r, total in enumerate(sums):
+        missing = builder.fsub(arguments[5], tile.sum(builder.load(total)))
+        pulls.append(tile.spread(builder.fmul(builder.extract_value(arguments[4], r), missing)))
+    with cgutils.for_range(builder, vectors) as loop:
+        place = builder.mul(loop.index, width.type(LANES))
+        here = builder.gep(out.data, [place])
+        total = tile.zero()
+        builder.store(tile.load(here, 0), total)
+        for pull, row in zip(pulls, rows, strict=True):
+            tile.accumulate(total, pull, tile.load(builder.gep(row, [place]), 0))
+        tile.store(builder.load(total), here, 0)
+    return context.get_dummy_value()
+
+
 class _Tile:
     """Vectors of `LANES` numbers; each address is only as aligned as a number is."""
 
@@ -73,6 +111,12 @@ class _Tile:
         same = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
         one = self.builder.insert_element(empty, number, first)
         return self.builder.shuffle_vector(one, one, same)
+
+    def sum(self, vector: Any) -> Any:
+        name = f"llvm.vector.reduce.fadd.v{LANES}{'f32' if self.align == 4 else 'f64'}"
+        kind = ir.FunctionType(vector.type.element, [vector.type.element, vector.type])
+        reduce = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(reduce, [ir.Constant(vector.type.element, 0), vector], fastmath=("reassoc",))
 
     def accumulate(self, total: Any, factor: Any, vector: Any) -> None:
         fused = ("contract",)
