@@ -5,7 +5,8 @@
 WALS is fitted on all events but the newest share (by time over all users), validation included; then each mode takes
 these in, from the same run, by the command that a person would type. Metrics are those of the drift report: each
 touched user's last new event, asked of the version before and of the model updated without those events, among all
-items. `--last-user 2999` leaves out the users of a rebuilt MovieLens 1M whose times are not genuine. Recovered is how much of the refit's gain over the version before a mode has. One process, all its threads.
+items; recovered is how much of the refit's gain over the version before a mode has. One process, all its threads.
+`--last-user 2999` leaves out the users of a rebuilt MovieLens 1M whose times are not genuine.
 """
 
 from __future__ import annotations
