@@ -65,8 +65,10 @@ def measured(experiment: Experiment, dim: int, epochs: int, peers: Sequence[str]
     fits |= {(p, kind): PEERS[p][0](train, matrix, dim, kind) for p in peers for kind in KINDS if kind in PEERS[p][1]}
     taken: dict[tuple[str, str], list[float]] = {who: [] for who in fits}
     quality: dict[tuple[str, str], list[float]] = {who: [] for who in fits}
+    threads = torch.get_num_threads()
     for _ in range(epochs):
         for who, fit in fits.items():
+            torch.set_num_threads(threads)  # a peer's limit on its own BLAS reaches further
             taken[who].append(fit.epoch())
             quality[who].append(ndcg(experiment, fit.factors()))
     flops = 2 * matrix.nnz * dim**2 + sum(matrix.shape) * (dim**3 / 3 + 2 * dim**2)

@@ -23,10 +23,18 @@ from recexp.targets import TRAINER, annotated, configured, matches, refuse_forei
 MANY = 1e300
 BOUNDS: dict[str, tuple[float, float, str]] = {
     r"(embedding_dim|hidden_dims?|batch_size|max_length|max_epochs|patience|k|epochs|sample)": (1, MANY, "at least 1"),
-    r"num_(layers|heads|negatives|epochs)|accumulate_grad_batches|check_val_every_n_epoch": (1, MANY, "at least 1"),
+    r"num_(layers|heads|negatives|epochs|steps)|accumulate_grad_batches|check_val_every_n_epoch": (
+        1,
+        MANY,
+        "at least 1",
+    ),
     r"(lr|init_std)": (1e-300, MANY, "above 0, such as 0.001"),
     r"(half_life|temperature|gamma|alpha|timeout)": (1e-300, MANY, "above 0"),
-    r"(weight_decay|regularization|margin|gradient_clip_val|exponent|momentum|cold_below)": (0, MANY, "at least 0"),
+    r"(weight_decay|regularization|unobserved_weight|nu|margin|gradient_clip_val|exponent|momentum|cold_below)": (
+        0,
+        MANY,
+        "at least 0",
+    ),
     r"(min_(user|item|epochs)|limit_\w+_batches|overfit_batches|num_sanity_val_steps)": (0, MANY, "at least 0"),
     r"dropout": (0, 1 - 1e-9, "from 0 to below 1, such as 0.1"),
     r"head_share": (0, 1, "from 0 to 1, such as 0.2"),
@@ -246,6 +254,12 @@ def refuse_senseless(plain: dict[str, Any]) -> None:
     if plain.get("mode", MODES[0]) not in MODES:
         allowed = nearest(plain["mode"], MODES)
         raise RecexpError(f"mode={plain['mode']}; allowed: {', '.join(allowed)}. Type mode={allowed[0]}.")
+    precision = str(plain.get("trainer", {}).get("precision") or "32-true")
+    if str(fit.get("_target_", "")).startswith("recexp.fit.solve.") and precision not in ("32-true", "32"):
+        raise RecexpError(
+            f"trainer.precision={precision}: a model that is solved in closed form is solved in 32 bits. "
+            "Drop trainer.precision."
+        )
     if split.get("validation") in ("none", 0) and fit.get("patience") is not None:
         raise RecexpError(
             f"split.validation={split['validation']} leaves nothing to stop early on. "

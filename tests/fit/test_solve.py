@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 from torch import Tensor
 
+from recexp.errors import RecexpError
 from recexp.model.slim import SLIM
 from recexp.task.run import Run
 
@@ -28,3 +29,17 @@ def test_a_resumed_fit_asks_for_the_blocks_of_the_epochs_left(
     assert asked == [2, 3, 4]
     assert isinstance(done.model, SLIM)
     assert done.model.weights.whole
+
+
+def test_what_is_no_model_before_it_is_whole_is_not_chosen_on_validation(run: Callable[..., Run]) -> None:
+    every = run("model=slim", "model.num_epochs=4")
+    seldom = run("model=slim", "model.num_epochs=4", "trainer.check_val_every_n_epoch=3")
+    assert isinstance(seldom.model, SLIM)
+    assert seldom.model.weights.whole
+    assert seldom.metrics["test/ndcg@10"] == every.metrics["test/ndcg@10"]
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-true", "64-true"])
+def test_other_precisions_are_refused(run: Callable[..., Run], precision: str) -> None:
+    with pytest.raises(RecexpError, match=r"in closed form.*Drop trainer\.precision"):
+        run("model=ease", f"trainer.precision={precision}")

@@ -241,3 +241,11 @@ def test_refuses_what_has_no_answer() -> None:
     given.weight[3] = -1
     with pytest.raises(RecexpError, match="weighs -1"):
         model.prepare(given)
+
+
+def test_weights_too_large_for_32_bits_are_named() -> None:
+    model, given = fresh(30, 60, 40), interactions(30, 60)
+    given.weight[:] *= 1e30
+    model.prepare(given)
+    with pytest.raises(RecexpError, match=r"weights up to .* are too much for 32 bits"):
+        epoch(model)

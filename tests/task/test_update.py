@@ -25,7 +25,7 @@ from recexp.checks import MODES
 from recexp.config import folder
 from recexp.model.wals import WALS
 from recexp.store import Folder, home, in_use
-from recexp.task import drift, quiet, ways
+from recexp.task import drift, news, quiet, ways
 from recexp.task.assemble import new_model
 from recexp.task.job import Job, running
 from recexp.task.news import News, read
@@ -494,3 +494,11 @@ def test_an_update_is_not_resumed(base: Run) -> None:
     version = updated()
     with pytest.raises(recexp.RecexpError, match="only a task=fit can be continued"):
         recexp.run(f"resume={version.path}")
+
+
+def test_events_with_and_without_labels_are_stacked() -> None:
+    """An update may know stars that the one before did not."""
+    one = pl.DataFrame({"user": [1], "item": [2], "weight": [1.0], "label": [4.0]})
+    stacked = news._stacked([one.drop("label"), one.with_columns(user=pl.lit("x"))])
+    assert stacked["label"].to_list() == [1.0, 4.0]
+    assert stacked["user"].to_list() == ["1", "x"]

@@ -54,9 +54,14 @@ class Evaluated(pl.LightningModule):
         """`monitor` and `mode` as Lightning's callbacks take them."""
         return {"monitor": f"val/{self.monitor.lstrip('-')}", "mode": "min" if self.monitor.startswith("-") else "max"}
 
+    @property
+    def chooses(self) -> bool:
+        """Whether validation chooses one of the epochs."""
+        return "val" in self.evaluations
+
     def configure_callbacks(self) -> list[Callback]:
         """Checkpoints: the best on validation (the last where there is none), and the last."""
-        watched = self.watched if "val" in self.evaluations else {}
+        watched = self.watched if self.chooses else {"save_on_train_epoch_end": True}
         best = ModelCheckpoint(self.checkpoints, "best", enable_version_counter=False, **watched)
         last = ModelCheckpoint(self.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True)
         return [best, last]  # in this order: the last holds what the best has seen

@@ -31,6 +31,11 @@ class Solve(Evaluated):
         self.automatic_optimization = False
         self._clock = [torch.zeros((), requires_grad=True)]
 
+    @property
+    def chooses(self) -> bool:
+        """What is no model before it is whole leaves nothing to choose from."""
+        return super().chooses and self.model.anytime
+
     def configure_optimizers(self) -> Optimizer:
         return SGD(self._clock, lr=0.0)
 

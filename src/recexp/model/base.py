@@ -72,6 +72,8 @@ class Solvable(Protocol):
     """
 
     num_epochs: int
+    anytime: bool
+    """Whether what an epoch leaves is a model already, one of which validation may choose."""
 
     def prepare(self, interactions: Interactions) -> None:
         """Take in the training interactions, once, before the first epoch."""

@@ -31,6 +31,7 @@ class EASE(Recommender):
         RecexpError: lambda is 0 or less.
     """
 
+    anytime = False
     weights: Tensor
 
     def __init__(self, num_epochs: int, regularization: float, num_users: int, num_items: int) -> None:

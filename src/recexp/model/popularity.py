@@ -27,6 +27,7 @@ class Popularity(Recommender):
         query of B, items [C] or [B, C] -> scores [B, C].
     """
 
+    anytime = False
     counts: Tensor
 
     def __init__(self, num_epochs: int, num_users: int, num_items: int) -> None:

@@ -40,6 +40,8 @@ class SLIM(Recommender):
         RecexpError: a setting is out of its range.
     """
 
+    anytime = False
+
     def __init__(
         self,
         num_epochs: int,
@@ -83,7 +85,7 @@ class SLIM(Recommender):
 def _check(num_epochs: int, alpha: float, l1_ratio: float, top_k: int | None) -> None:
     refused = {
         f"num_epochs={num_epochs}; allowed are 1, 2, 3, ...": num_epochs < 1,
-        f"alpha={alpha}; allowed are numbers from 0": alpha < 0,
+        f"alpha={alpha}; allowed are numbers above 0": alpha <= 0,
         f"l1_ratio={l1_ratio}; allowed are numbers from 0 (ridge) to 1 (lasso)": not 0 <= l1_ratio <= 1,
         f"top_k={top_k}; allowed are 1, 2, 3, ... and null (keep all)": top_k is not None and top_k < 1,
     }

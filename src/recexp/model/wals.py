@@ -45,6 +45,7 @@ class WALS(Factored):
         RecexpError: nothing regularizes; a weight is negative.
     """
 
+    anytime = True
     user_factors: Tensor
     item_factors: Tensor
 
@@ -105,7 +106,13 @@ class WALS(Factored):
         factors, events = self._factors[side], self._events[side]
         here = torch.from_numpy(rows).to(factors.device)
         ridge_R = self._ridge(side, events.count[rows]).to(factors)
-        factors[here] = sweep.solve(solver, events, rows, ridge_R, factors[here])
+        solved_RK = sweep.solve(solver, events, rows, ridge_R, factors[here])
+        if not solved_RK.isfinite().all():
+            raise RecexpError(
+                f"WALS found factors that are no numbers: weights up to {events.matrix.data.max():.0f} are too much "
+                "for 32 bits. Scale the column of data.weight down, or raise model.regularization."
+            )
+        factors[here] = solved_RK
 
     def _ridge(self, side: int, count_R: np.ndarray) -> Tensor:
         """lambda (n + a0 n_other)^nu."""

@@ -142,7 +142,8 @@ def _stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """The events of all parts, one below the other; ids as text where some are."""
     kinds = {side: {part[side].dtype for part in parts} for side in ("user", "item")}
     texts = [pl.col(side).cast(pl.String) for side in kinds if len(kinds[side]) > 1]
-    return pl.concat([part.with_columns(texts) for part in parts])
+    stacked = pl.concat([part.with_columns(texts) for part in parts], how="diagonal")
+    return stacked.with_columns(pl.col("label").fill_null(1.0)) if "label" in stacked.columns else stacked
 
 
 def _refuse_other_data(run: Run, dataset: Dataset) -> None:
