@@ -13,21 +13,24 @@ NEGATIVES = ["uniform", "popularity", "in_batch", "full"]
 
 
 ONE_LAYER = [
-    "model.embedding_dim=4",
+    "optimizer.lr=0.01",
+    "model.embedding_dim=8",
+    "model.init_std=0.1",
     "model.layers.num_layers=1",
     "model.layers.num_heads=1",
     "model.layers.dropout=0.0",
 ]
+LARGE_STEPS = ["optimizer.lr=0.03", "model.init_std=0.3"]
 FEW_FACTORS = {
-    "dssm": ["model.embedding_dim=4", "model.hidden_dims=[16]", "model.features.users=[]"],
-    "mf": ["model.embedding_dim=2"],
-    "two_tower": ["model.embedding_dim=4", "model.hidden_dims=[16]", "model.dropout=0.0"],
+    "dssm": [*LARGE_STEPS, "model.embedding_dim=4", "model.hidden_dims=[16]", "model.features.users=[]"],
+    "mf": [*LARGE_STEPS, "model.embedding_dim=2"],
+    "two_tower": [*LARGE_STEPS, "model.embedding_dim=4", "model.hidden_dims=[16]", "model.dropout=0.0"],
     "bert4rec": [*ONE_LAYER, "model.layers.hidden_dim=16"],
     "sasrec": [*ONE_LAYER, "model.layers.hidden_dim=16"],
 }
 """Too few to learn the rows by heart: squared and ce over all items would, and forget the answer."""
 
-SCALED = {("dssm", "ce"): ["loss.alpha=10"]}
+SCALED = {("dssm", "ce"): ["loss.alpha=10"], ("dssm", "gbce"): ["loss.alpha=10"]}
 """A cosine ends at 1, whose sigmoid says yes to .73 and no."""
 
 
@@ -40,12 +43,10 @@ def test_learns_the_checkerboard(
     done = run(
         *on_checkerboard,
         f"model={model}",
-        *FEW_FACTORS[model],
         f"loss={loss}",
         *SCALED.get((model, loss), []),
         f"negatives={negatives}",
-        "model.init_std=0.3",
-        "optimizer.lr=0.03",
+        *FEW_FACTORS[model],
         "fit.batch_size=40",
         "fit.patience=null",
         "examples=events",

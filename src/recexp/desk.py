@@ -19,6 +19,9 @@ from recexp.errors import RecexpError, nearest
 PIECES = ("loss", "negatives", "examples", "optimizer")
 """Groups that only models fitted by gradient have."""
 
+LISTED = 12
+"""Names of a group in a message, at most: the nearest ones."""
+
 
 def explain(error: Exception, asked: Command) -> RecexpError:
     """The complaint about the first override that is wrong, or, if all look right, Hydra's own first lines."""
@@ -114,9 +117,11 @@ class _Desk:
             if str(name) in known or (group == "experiment" and name is None):
                 continue
             allowed = nearest(str(name), known)
+            more = f", … (python -m recexp --help lists all {len(allowed)})" if len(allowed) > LISTED else ""
             raise RecexpError(
                 f"{typed}: there is no {group} '{'' if name is None else name}'. "
-                f"Allowed: {', '.join(allowed) or 'none so far'}." + (f" Type {group}={allowed[0]}." if allowed else "")
+                f"Allowed: {', '.join(allowed[:LISTED]) or 'none so far'}{more}."
+                + (f" Type {group}={allowed[0]}." if allowed else "")
             )
 
     def composed(self, choices: Sequence[Override]) -> DictConfig:

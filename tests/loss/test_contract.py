@@ -22,7 +22,7 @@ CONF = Path(__file__).parents[2] / "conf"
 LOSSES = {
     "ce": CE(alpha=1.0),
     "squared": Squared(),
-    "gbce": GBCE(calibration=0.75),
+    "gbce": GBCE(alpha=1.0, calibration=0.75),
     "pairwise": Pairwise(),
     "triplet": Triplet(margin=0.7),
     "softmax": Softmax(gamma=1.5),

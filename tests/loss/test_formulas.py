@@ -51,14 +51,14 @@ def test_ce_refuses_ratings_and_names_the_remedy(label):
 def test_gbce_weakens_the_positive_of_a_sample(calibration, beta):
     """2 negatives of 10 possible ones: alpha = 0.2."""
     entries = [beta * softplus(-2), softplus(1), softplus(0), softplus(4), beta * softplus(1)]
-    loss = GBCE(calibration)
+    loss = GBCE(1.0, calibration)
     assert loss(SCORES_QC, candidates(catalogue=11)).item() == pytest.approx(sum(entries) / 5)
     assert loss(SCORES_QC, candidates()).item() == pytest.approx(CE(alpha=1.0)(SCORES_QC, candidates()).item())
 
 
 def test_gbce_refuses_what_is_no_share():
     with pytest.raises(RecexpError, match=r"loss\.calibration=0\.75"):
-        GBCE(1.5)
+        GBCE(1.0, 1.5)
 
 
 def test_squared_is_the_mean_over_valid_entries():

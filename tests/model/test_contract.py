@@ -109,8 +109,7 @@ def learn(model: str) -> list[str]:
     with initialize_config_dir(str(config.folder()), version_base="1.3"):
         composed = compose("config", overrides=[f"model={model}"])
     keys = {key: value for key, value in LEARN.items() if OmegaConf.select(composed, key) is not None}
-    epochs = EPOCHS if "optimizer" in composed else []
-    return [*(f"{key}={value}" for key, value in keys.items()), *epochs, *OWN.get(model, [])]
+    return [*(f"{key}={value}" for key, value in keys.items()), *EPOCHS, *OWN.get(model, [])]
 
 
 LEARN = {

@@ -118,10 +118,8 @@ def test_a_study_needs_m(capsys: pytest.CaptureFixture[str]) -> None:
         ("hydra.sweeper.objectives=[val/ndcg@10,-time/fit_s]", "Type hydra/sweeper/pruner=none"),
         ("hydra.sweeper.storage=postgresql+psycopg://me:secret@127.0.0.1:1/x", "cannot be reached"),
         ("hydra.sweeper.storage=nonsense://x", "hydra.sweeper.storage=nonsense://x"),
-        ("hydra.sweeper.finalize={again:3}", "refit_best_with_seeds"),
-        ("hydra.sweeper.params={optimizer.lrr:interval(0,1)}", "optimizer has no key 'lrr'"),
-        ("hydra.sweeper.when={modle=mf:{seed:range(1,3)}}", "nothing is called modle. Did you mean model=…?"),
-        ("hydra.sweeper.when={x:{seed:range(1,3)}}", "'x' is no condition"),
+        ("+hydra.sweeper.finalize={again:3}", "refit_best_with_seeds"),
+        ("optimizer.lrr=interval(0,1)", "optimizer has no key 'lrr'"),
         ("model.embedding_dim=interval(8,16)", "Type model.embedding_dim=int(interval(LOW,HIGH))"),
         ("model=popularity", "model has no key 'embedding_dim'"),
         ("task=check", "drop task="),
@@ -136,6 +134,18 @@ def test_what_cannot_work_is_refused_before_anything_runs(
     assert said in found
     assert "secret" not in found
     assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [("modle=mf", "nothing is called modle. Did you mean model=…?"), ("x", "'x' is no condition")],
+)
+def test_a_condition_that_cannot_hold(condition: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own/sweeps").mkdir(parents=True)
+    when = f"hydra:\n  sweeper:\n    when:\n      {condition}:\n        seed: range(1, 3)\n"
+    head = "# @package _global_\ndefaults:\n  - override /hydra/sweeper: recexp_optuna\n"
+    Path("own/sweeps/mine.yaml").write_text(head + when)
+    assert said in refused(capsys, "--config-dir", "own", "-m", "sweeps=mine")
 
 
 def test_what_fails_every_trial_alike_ends_the_study(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ class GBCE(nn.Module):
     Differs from the paper: a mean over valid entries; rows with label <= 0 have no positive and do not count.
 
     Args:
+        alpha: scale of the scores, one over the temperature [1 / score].
         calibration: t [0..1].
     Shape:
         scores [Q, 1 + k] -> [].
@@ -31,13 +32,14 @@ class GBCE(nn.Module):
         RecexpError: calibration below 0 or above 1.
     """
 
-    def __init__(self, calibration: float) -> None:
+    def __init__(self, alpha: float, calibration: float) -> None:
         super().__init__()
         if not 0 <= calibration <= 1:
             raise RecexpError(f"loss.calibration={calibration:g}; allowed: 0 to 1. Type loss.calibration=0.75")
-        self.calibration = calibration
+        self.alpha, self.calibration = alpha, calibration
 
     def forward(self, scores: Tensor, candidates: Candidates) -> Tensor:
+        scores = self.alpha * scores
         # -log(1 - sigma(s)) in every column; at the positive's, beta log(1 + e^-s) = beta (softplus(s) - s) instead
         s_Q1 = positive_score(scores, candidates)
         beta = self.beta(candidates)
@@ -48,5 +50,5 @@ class GBCE(nn.Module):
     def beta(self, candidates: Candidates) -> float:
         """The power of the positive's sigma."""
         drawn = max(candidates.num_columns - 1, 1)
-        alpha = min(1.0, drawn / max((candidates.catalogue or candidates.num_columns) - 1, 1))
-        return alpha * (self.calibration * (1 - 1 / alpha) + 1 / alpha)
+        share = min(1.0, drawn / max((candidates.catalogue or candidates.num_columns) - 1, 1))
+        return share * (self.calibration * (1 - 1 / share) + 1 / share)

@@ -1,4 +1,4 @@
-"""`hydra.sweeper.finalize={refit_best_with_seeds:5}`: the best trial on all of train, and how much of it was luck."""
+"""`+hydra.sweeper.finalize={refit_best_with_seeds:5}`: the best trial on all of train, and how much of it was luck."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _check(name: str, value: Any, kind: str) -> None:
         _check_objectives(value, typed)
     for key in value if name == "finalize" else ():
         if key not in FINALES or not isinstance(value[key], int) or value[key] < 1:
-            raise RecexpError(f"{typed}: the only way to finalize is hydra.sweeper.finalize={{{FINALES[0]}:5}}.")
+            raise RecexpError(f"{typed}: the only way to finalize is +hydra.sweeper.finalize={{{FINALES[0]}:5}}.")
 
 
 def _check_objectives(names: Sequence[str], typed: str) -> None:
