@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def of_run(path: str) -> dict[str, Any]:
     run = recexp.load_run(path)
     facts = run.facts
     return {
-        "command": facts["command"],
+        "command": " ".join(word for word in shlex.split(facts["command"]) if not word.startswith("hydra.run.dir=")),
         "commit": facts["git"],
         "date": facts["finished"],
         "data": facts["data"],

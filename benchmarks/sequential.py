@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -130,28 +131,32 @@ def ratios(results: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 def main() -> None:
     """Measure all in turn, and keep the result."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("file")
-    words.add_argument("--length", type=int, default=50)
-    words.add_argument("--model", choices=["bert4rec", "sasrec"], default="bert4rec")
-    words.add_argument("--precision", default="32-true")
-    words.add_argument("--batches", type=int, default=12)
-    words.add_argument("--peer-batches", type=int, default=4)
-    words.add_argument("--epochs", type=int, default=2)
-    words.add_argument("--threads", type=int, default=2)
-    words.add_argument("--peers")
-    words.add_argument("--venvs")
-    words.add_argument("--alone", action="store_true", help="only print our own line")
-    asked = words.parse_args()
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("file")
+    arguments.add_argument("--length", type=int, default=50)
+    arguments.add_argument("--model", choices=["bert4rec", "sasrec"], default="bert4rec")
+    arguments.add_argument("--precision", default="32-true")
+    arguments.add_argument("--batches", type=int, default=12)
+    arguments.add_argument("--peer-batches", type=int, default=4)
+    arguments.add_argument("--epochs", type=int, default=2)
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--peers")
+    arguments.add_argument("--venvs")
+    arguments.add_argument("--alone", action="store_true", help="only print our own line")
+    asked = arguments.parse_args()
     if asked.alone:
         ours(asked)
         return
     results = {name: peer(name, asked) for name in PEERS}
     results["recexp"] = line_of([sys.executable, *sys.argv, "--alone"], asked.threads)
+    places = {name: Path(getattr(asked, name)).name for name in ("file", "peers", "venvs")}  # not where they lie here
+    settings = {**vars(asked), **places}
+    del settings["alone"]
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if name != "file"]
     path = save(
         f"sequential_{asked.model}_{asked.length}_{asked.precision}",
-        **facts.provenance(sys.argv),
-        settings=vars(asked),
+        **{**facts.provenance([]), "command": shlex.join(["python", sys.argv[0], settings["file"], *words])},
+        settings=settings,
         results=results,
         ratios=ratios(results),
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import torch
 from hypothesis import settings
 
 import recexp
+from recexp.store import Folder
 from recexp.task.run import Run
 
 torch.set_num_threads(1)
@@ -67,3 +71,22 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("RECEXP_DATA does not point at the real data")
     return Path(folder)
+
+
+@pytest.fixture
+def kill_after_a_checkpoint() -> Callable[[list[str], float], None]:
+    """Start a run in `killed/`, and kill it some seconds after its first checkpoint."""
+
+    def kill(asked: list[str], seconds: float) -> None:
+        command = [sys.executable, "-m", "recexp", "trainer=cpu", "logger=none", *asked, "hydra.run.dir=killed"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        last = Path("killed/checkpoints/last.ckpt")
+        deadline = time.monotonic() + 120
+        while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+        assert Folder("killed").run()["status"] == "running"
+
+    return kill

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import recexp
+from recexp import config
 from recexp.task.run import Run
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -80,3 +81,15 @@ def test_the_model_of_the_readme_learns(on_checkerboard: list[str], tmp_path: Pa
         sys.path.remove(str(tmp_path))
     assert done.metrics["test/hr@1"] > 0.5
     assert done.metrics["test/hr@1"] > 5 * done.metrics["popularity/hr@1"]
+
+
+MADE_BY_TASKS = {"extended"}
+"""An option that task=update writes and nobody types."""
+
+
+@pytest.mark.parametrize("group", re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
+def test_every_option_of_a_group_is_in_its_row(group: str) -> None:
+    (row,) = re.findall(rf"^\| `{group}` \|(.*)$", README, re.MULTILINE)
+    options = {path.stem for path in (config.folder() / group).glob("*.yaml")} - MADE_BY_TASKS
+    assert options
+    assert {option for option in options if f"`{option}`" not in row} == set()

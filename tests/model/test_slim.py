@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +18,6 @@ from recexp.model.columns import Solver
 from recexp.model.slim import SLIM
 from recexp.model.slim_kernels import Rows, best
 from recexp.model.sparse import Weights
-from recexp.store import Folder
 from recexp.task.assemble import new_model
 from recexp.task.run import Run
 from recexp.types import Interactions, Query
@@ -200,19 +193,13 @@ def test_memory_of_a_large_catalogue_is_no_square() -> None:
     assert list(found.column) == [items - 1, 0]
 
 
-def test_killed_between_blocks_and_resumed_equals_uninterrupted(run: Callable[..., Run]) -> None:
+def test_killed_between_blocks_and_resumed_equals_uninterrupted(
+    run: Callable[..., Run], kill_after_a_checkpoint: Callable[[list[str], float], None]
+) -> None:
     asked = ["model=slim", "data.num_users=300", "eval.k=[5]", "model.num_epochs=40"]
     whole = run(*asked, "hydra.run.dir=whole")
-    command = [sys.executable, "-m", "recexp", "trainer=cpu", "logger=none", *asked, "hydra.run.dir=killed"]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    last = Path("killed/checkpoints/last.ckpt")
-    deadline = time.monotonic() + 120
-    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert Folder("killed").run()["status"] == "running"
-    assert torch.load(last, weights_only=True)["epoch"] < 39
+    kill_after_a_checkpoint(asked, 0.0)
+    assert torch.load("killed/checkpoints/last.ckpt", weights_only=True)["epoch"] < 39
     resumed = recexp.run("resume=killed")
     before, after = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

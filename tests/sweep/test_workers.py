@@ -54,7 +54,7 @@ def postgres() -> Iterator[str]:
     pytest.importorskip("psycopg", reason="no PostgreSQL driver is installed (pip install 'recexp[cluster]')")
     user = ["runuser", "-u", "postgres", "--"] if getpass.getuser() == "root" else []
     made = subprocess.run(
-        [*user, "mktemp", "-d", "/tmp/recexp-postgres-XXXXXX"], check=True, capture_output=True, text=True
+        [*user, "mktemp", "-d", "-t", "recexp-postgres-XXXXXX"], check=True, capture_output=True, text=True
     )
     folder = Path(made.stdout.strip())
     with socket.socket() as free:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,20 +79,13 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(run: Callable[..., Run]) 
 
 
 @pytest.mark.parametrize("model", ["two_tower", "popularity"])
-def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(model: str, run: Callable[..., Run]) -> None:
+def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(
+    model: str, run: Callable[..., Run], kill_after_a_checkpoint: Callable[[list[str], float], None]
+) -> None:
     asked = ["data.num_users=150", "eval.k=[5]", f"model={model}", "trainer.max_epochs=6"]
     asked += ["fit.batch_size=32", "fit.patience=null"] if model != "popularity" else []
     whole = run(*asked, "hydra.run.dir=whole")
-    command = [sys.executable, "-m", "recexp", "trainer=cpu", "logger=none", *asked, "hydra.run.dir=killed"]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    last = Path("killed/checkpoints/last.ckpt")
-    deadline = time.monotonic() + 120
-    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.1)  # into the next epoch
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert Folder("killed").run()["status"] == "running"
+    kill_after_a_checkpoint(asked, 0.1)  # in the next epoch
     resumed = recexp.run("resume=killed")
     assert timeless(resumed.metrics) == timeless(whole.metrics)
     assert resumed.facts["status"] == "finished"

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from recexp.examples.histories import Histories
-from recexp.types import Batch, Interactions
+from recexp.types import Query
 
 
-class Masked:
+class Masked(Histories):
     """Masked: each place of a history is asked for with probability rho; in some histories the last one alone is.
 
     Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer",
@@ -25,24 +25,15 @@ class Masked:
         rows [B] -> query of B with asked [B, L], positive [Q].
     """
 
-    asks_many = True
-
     def __init__(self, mask_share: float, last_share: float, max_length: int) -> None:
+        super().__init__(max_length)
         self.mask_share, self.last_share = mask_share, last_share
-        self.histories = Histories(max_length, min_length=2)
 
-    def count(self, train: Interactions) -> int:
-        return len(self.histories.users(train))
-
-    def prepare(self, train: Interactions, num_users: int, device: torch.device) -> None:
-        self.histories.prepare(train, num_users, device)
-
-    def __call__(self, rows: Tensor, generator: torch.Generator) -> Batch:
-        query = self.histories(rows)
-        place_L = torch.arange(query.history.shape[1], device=rows.device)
-        drawn_BL = torch.rand(query.history.shape, generator=generator, device=rows.device) < self.mask_share
+    def asked(self, query: Query, generator: torch.Generator) -> Tensor:
+        shape, device = query.history.shape, query.users.device
+        place_L = torch.arange(shape[1], device=device)
+        drawn_BL = torch.rand(shape, generator=generator, device=device) < self.mask_share
         drawn_BL &= place_L < query.length[:, None]
-        last_B = torch.rand(len(rows), generator=generator, device=rows.device) < self.last_share
+        last_B = torch.rand(shape[0], generator=generator, device=device) < self.last_share
         last_BL = place_L == query.length[:, None] - 1
-        asked_BL = torch.where((last_B | ~drawn_BL.any(1))[:, None], last_BL, drawn_BL)
-        return self.histories.asking(query, asked_BL)
+        return torch.where((last_B | ~drawn_BL.any(1))[:, None], last_BL, drawn_BL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -58,13 +59,23 @@ def check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
         raise RecexpError(f"split.{key}={value}; allowed: {', '.join(nearest(str(value), allowed))}.")
 
 
-def check_fractions(validation: float, test: float) -> None:
-    """Raises RecexpError unless both are shares that leave something to train on."""
-    if not (0 <= validation < 1 and 0 < test < 1 and validation + test < 1):
-        raise RecexpError(
-            f"split.validation={validation} and split.test={test}; expected shares of 1: validation 0 or more, "
-            "test above 0, together below 1."
-        )
+@dataclass(frozen=True)
+class Shares:
+    """A split by shares, of what its kind says.
+
+    Raises:
+        RecexpError: they are no shares that leave something to train on.
+    """
+
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.validation < 1 and 0 < self.test < 1 and self.validation + self.test < 1):
+            raise RecexpError(
+                f"split.validation={self.validation} and split.test={self.test}; expected shares of 1: validation 0 or "
+                "more, test above 0, together below 1."
+            )
 
 
 def digest(split: Split) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recexp.split.base import check_fractions, checked
+from recexp.split.base import Shares, checked
 from recexp.types import Dataset, Holdout, Interactions, Split
 
 
 @dataclass(frozen=True)
-class ColdItems:
+class ColdItems(Shares):
     """Take some items out of train with all their events; ask each user for those of them that they met.
 
     Schein, Popescul, Ungar, Pennock, "Methods and Metrics for Cold-Start Recommendations", SIGIR 2002.
@@ -23,12 +23,6 @@ class ColdItems:
     Raises:
         RecexpError: too few items, or nothing left to train on or to ask.
     """
-
-    validation: float
-    test: float
-
-    def __post_init__(self) -> None:
-        check_fractions(self.validation, self.test)
 
     def __call__(self, dataset: Dataset, seed: int) -> Split:
         """The split, the same for the same seed."""

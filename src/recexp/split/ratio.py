@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recexp.split.base import age, check_fractions, checked, count, in_three
+from recexp.split.base import Shares, age, checked, count, in_three
 from recexp.types import Dataset, Split
 
 
 @dataclass(frozen=True)
-class Ratio:
+class Ratio(Shares):
     """Draw each user's validation and test events at random, whatever their times.
 
     Args:
@@ -19,12 +19,6 @@ class Ratio:
     Raises:
         RecexpError: no user has events enough for a test.
     """
-
-    validation: float
-    test: float
-
-    def __post_init__(self) -> None:
-        check_fractions(self.validation, self.test)
 
     def __call__(self, dataset: Dataset, seed: int) -> Split:
         """The split, the same for the same seed."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recexp.errors import RecexpError
-from recexp.split.base import check_choice, check_fractions, checked, in_three, log
+from recexp.split.base import Shares, check_choice, checked, in_three, log
 from recexp.types import Dataset, Holdout, Interactions, Split
 
 KEEP, DROP = "keep", "drop"
 
 
 @dataclass(frozen=True)
-class Temporal:
+class Temporal(Shares):
     """Cut all events at two moments, so that nothing is learned from the future of anybody.
 
     Meng et al., "Exploring Data Splitting Strategies", RecSys 2020 (temporal global).
@@ -28,13 +28,11 @@ class Temporal:
         RecexpError: the data has no times, or a share leaves no test or no train.
     """
 
-    validation: float
-    test: float
     new_users: str
     new_items: str
 
     def __post_init__(self) -> None:
-        check_fractions(self.validation, self.test)
+        super().__post_init__()
         check_choice("new_users", self.new_users, (KEEP, DROP))
         check_choice("new_items", self.new_items, (KEEP, DROP))
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from recexp.errors import RecexpError
-from recexp.split.base import age, check_fractions, checked, count
+from recexp.split.base import Shares, age, checked, count
 from recexp.types import Dataset, Holdout, Interactions, Split
 
 
 @dataclass(frozen=True)
-class UserHoldout:
+class UserHoldout(Shares):
     """Hold whole users out; show a model the older part of their events, and ask for the newer.
 
     Marlin, "Collaborative Filtering: A Machine Learning Perspective", 2004; Liang et al., "Mult-VAE", WWW 2018.
@@ -25,12 +25,10 @@ class UserHoldout:
         RecexpError: too few users.
     """
 
-    validation: float
-    test: float
     history: float
 
     def __post_init__(self) -> None:
-        check_fractions(self.validation, self.test)
+        super().__post_init__()
         if not 0 < self.history < 1:
             raise RecexpError(f"split.history={self.history}; expected a share above 0 and below 1.")
 
