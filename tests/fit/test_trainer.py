@@ -18,6 +18,7 @@ from torch import Tensor
 
 import recexp
 from recexp.__main__ import main
+from recexp.eval.evaluation import Evaluation, Score
 from recexp.fit.base import Evaluated
 from recexp.fit.gradient import Gradient
 from recexp.fit.progress import Bar, Lines, duration, progress
@@ -113,26 +114,23 @@ def test_validation_as_often_as_asked(run: Callable[..., Run], validations: list
     assert validations == [8, 16, STEPS + 8, STEPS + 16]
 
 
+@pytest.mark.parametrize("words", [[*WHOLE, "trainer.max_epochs=2"], [*TINY, "model=wals", "model.num_epochs=2"]])
 def test_validation_on_a_sample_asks_the_same_users_each_time(
-    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    words: list[str], run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, tuple[int, ...]]] = []
+    asked: list[tuple[int, ...]] = []
+    update = Evaluation.update
 
-    def recording(part: str, step: Callable[..., None]) -> Callable[..., None]:
-        def recorded(self: Evaluated, rows: Tensor) -> None:
-            asked.append((part, tuple(rows.tolist())))
-            step(self, rows)
+    def recorded(self: Evaluation, score: Score, rows: Tensor, device: torch.device) -> None:
+        asked.append(tuple(rows.tolist()))
+        update(self, score, rows, device)
 
-        return recorded
-
-    for part in ("validation", "test"):
-        monkeypatch.setattr(Evaluated, f"{part}_step", recording(part, getattr(Evaluated, f"{part}_step")))
-    run(*WHOLE, "trainer.max_epochs=2", "fit.validation_users=7")
-    samples = {rows for part, rows in asked if part == "validation"}
-    assert len(samples) == 1
-    (sample,) = samples
-    assert len(set(sample)) == 7 < max(sample)
-    assert sum(len(rows) for part, rows in asked if part == "test") == 60
+    monkeypatch.setattr(Evaluation, "update", recorded)
+    run(*words, "fit.validation_users=7")
+    first, *later = (rows for rows in asked if len(rows) < 60)
+    assert set(later) == {first}
+    assert len(set(first)) == 7 < max(first)
+    assert len(asked) - len(later) - 1 == 2, "the test of the model and of the control asks all 60"
 
 
 def test_compiling_reaches_the_model(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from recexp.eval.protocol import Evaluation, Result
 from recexp.fit.heap import keep_freed_memory
 from recexp.model.base import Recommender
 
+SAMPLE_SEED = 0
+"""Who is asked in validation does not depend on the run's seed."""
+
 
 class Evaluated(pl.LightningModule):
     """A LightningModule that is validated and tested by an evaluation protocol.
@@ -27,15 +31,23 @@ class Evaluated(pl.LightningModule):
         monitor: the validation metric that chooses the best checkpoint, e.g. ndcg@10; a leading minus means less is
             better, e.g. -rmse.
         seed: of everything random, together with the epoch.
+        validation_users: asked in a validation, always the same ones [count]; None: all.
     """
 
     results: dict[str, Result]
 
     def __init__(
-        self, model: Recommender, evaluations: Mapping[str, Evaluation], checkpoints: Path, monitor: str, seed: int
+        self,
+        validation_users: int | None,
+        model: Recommender,
+        evaluations: Mapping[str, Evaluation],
+        checkpoints: Path,
+        monitor: str,
+        seed: int,
     ) -> None:
         super().__init__()
         keep_freed_memory()
+        self.validation_users = validation_users
         self.model = model
         self.evaluations = evaluations
         self.checkpoints = checkpoints
@@ -80,9 +92,18 @@ class Evaluated(pl.LightningModule):
         result = self.results[part]
         return {f"{part}/{name}": value for name, value in {**result.metrics, **result.segments}.items()}
 
+    @cached_property
+    def asked(self) -> Tensor:
+        """The rows of the validation's users that are asked, ascending."""
+        count = len(self.evaluations["val"].users)
+        drawn = np.random.default_rng(SAMPLE_SEED).permutation(count)[: self.validation_users]
+        return torch.from_numpy(np.sort(drawn))
+
     def evaluation_loader(self, data: DataModule, part: str) -> Rows | list[Any]:
-        """Chunks of the users that an evaluation asks; nothing if there is no such part."""
-        return data.evaluation_rows(len(self.evaluations[part].users)) if part in self.evaluations else []
+        """Chunks of the users that an evaluation asks: a sample in validation if asked for; nothing if no such part."""
+        if part not in self.evaluations:
+            return []
+        return data.evaluation_rows(len(self.asked if part == "val" else self.evaluations[part].users))
 
     def on_train_epoch_start(self) -> None:
         """An epoch draws the same numbers whether it is reached in one go or after a resume."""
@@ -96,7 +117,7 @@ class Evaluated(pl.LightningModule):
         self.evaluations["test"].reset()
 
     def validation_step(self, rows: Tensor) -> None:
-        self.evaluations["val"].update(self.model.score, rows, self.device)
+        self.evaluations["val"].update(self.model.score, self.asked[rows], self.device)
 
     def test_step(self, rows: Tensor) -> None:
         self.evaluations["test"].update(self.model.score, rows, self.device)

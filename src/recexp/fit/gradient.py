@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, EarlyStopping
@@ -22,9 +20,6 @@ from recexp.fit.base import Evaluated
 from recexp.loss.base import Comparison
 from recexp.model.base import PairScorer
 from recexp.negatives.base import Negatives
-
-SAMPLE_SEED = 0
-"""Who is asked in validation does not depend on the run's seed."""
 
 
 class Patience(EarlyStopping):
@@ -44,7 +39,6 @@ class Gradient(Evaluated):
         examples: what one row of training is, as composed: an event, or a whole history with several questions.
         batch_size: rows of the examples in a step [count].
         patience: validations without improvement before stopping; None: never stop early.
-        validation_users: asked in a validation, always the same ones [count]; None: all.
         compile: a mode of torch.compile for the model, such as default or max-autotune; None: as it is.
         settings: of `Evaluated`.
     Raises:
@@ -57,7 +51,6 @@ class Gradient(Evaluated):
         self,
         batch_size: int,
         patience: int | None,
-        validation_users: int | None,
         compile: str | None,
         loss: nn.Module,
         negatives: Negatives,
@@ -78,7 +71,6 @@ class Gradient(Evaluated):
             )
         self.batch_size = batch_size
         self.patience = patience
-        self.validation_users = validation_users
         self.compile_mode = compile
         self.loss = loss
         self.negatives = negatives
@@ -104,21 +96,6 @@ class Gradient(Evaluated):
     def num_batches(self, data: DataModule) -> int:
         """Steps of an epoch."""
         return -(-self.examples.count(data.split.train) // self.batch_size)
-
-    @cached_property
-    def asked(self) -> Tensor:
-        """The rows of the validation's users that are asked, ascending."""
-        count = len(self.evaluations["val"].users)
-        drawn = np.random.default_rng(SAMPLE_SEED).permutation(count)[: self.validation_users]
-        return torch.from_numpy(np.sort(drawn))
-
-    def evaluation_loader(self, data: DataModule, part: str) -> Rows | list[Any]:
-        """Chunks of the users that an evaluation asks: all in a test, a sample in validation if one is asked for."""
-        sampled = part == "val" and part in self.evaluations
-        return data.evaluation_rows(len(self.asked)) if sampled else super().evaluation_loader(data, part)
-
-    def validation_step(self, rows: Tensor) -> None:
-        super().validation_step(self.asked[rows])
 
     def on_fit_start(self) -> None:
         if self.compile_mode is not None:
