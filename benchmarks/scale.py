@@ -25,24 +25,16 @@ from record import save
 from recexp import facts
 
 COMMON = ["trainer=cpu", "logger=none", "fit.validation_users=2000", "trainer.enable_progress_bar=false"]
-OWN = {"slim": ["model.alpha=0.0024", "model.l1_ratio=1.2e-5"], "wals": []}  # SLIM: lambda, beta as published for ML-1M
 COMMON += ["eval=sampled", "eval.sampling=uniform", "eval.num_negatives=100"]
+OWN = {"slim": ["model.alpha=0.0024", "model.l1_ratio=1.2e-5"], "wals": []}
+"""SLIM's lambda and beta are those published for MovieLens 1M."""
 
 
 def measured(model: str, events: int, users: int, items: int) -> dict[str, Any]:
     """One whole command."""
     data = [f"data.num_users={users}", f"data.num_items={items}", f"data.num_events={events}"]
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "recexp",
-            f"model={model}",
-            *OWN[model],
-            *data,
-            *COMMON,
-            f"hydra.run.dir={folder}/run",
-        ]
+        words = [f"model={model}", *OWN[model], *data, *COMMON, f"hydra.run.dir={folder}/run"]
         subprocess.run([sys.executable, "-m", "recexp", *words], check=True)
         said = json.loads((Path(folder) / "run" / "run.json").read_text())
         metrics = json.loads((Path(folder) / "run" / "metrics.json").read_text())
