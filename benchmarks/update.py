@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from hydra import compose, initialize_config_dir
@@ -78,13 +77,16 @@ def main() -> None:
     for mode, row in found.items():
         row["recovered"] = gain[mode] / gain["refit"]
         after, before = row["newest"]["after"], row["newest"]["before"]
-        print(f"{mode:8} {row['seconds']:7.2f} s  hr@10 {before['hr@10']:.4f} -> {after['hr@10']:.4f}  ndcg@10 "
-              f"{before['ndcg@10']:.4f} -> {after['ndcg@10']:.4f}  recovered {row['recovered']:.0%}  "
-              f"top-10 as a refit's {row['overlap']['touched'].get('refit') or np.nan:.1%}")  # fmt: skip
+        print(
+            f"{mode:8} {row['seconds']:7.2f} s  hr@10 {before['hr@10']:.4f} -> {after['hr@10']:.4f}  ndcg@10 "
+            f"{before['ndcg@10']:.4f} -> {after['ndcg@10']:.4f}  recovered {row['recovered']:.0%}  "
+            f"of {row['newest']['users']} users  top-10 as a refit's {row['overlap']['touched'].get('refit', 1):.1%}"
+        )
     about = {"command": shlex.join(["python", "benchmarks/update.py", *sys.argv[1:]]), "commit": facts.commit()}
     about |= {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": facts.hardware(), "events": counts}
     about |= {"versions": facts.versions(), "threads": torch.get_num_threads(), "seed": 1}
-    print(save(f"update_{asked.data}_d{asked.dim}", **about, metrics=found))
+    whose = f"_to_user_{asked.last_user}" if asked.last_user else ""
+    print(save(f"update_{asked.data}{whose}_d{asked.dim}", **about, metrics=found))
 
 
 if __name__ == "__main__":
