@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,9 @@ class Evaluated(pl.LightningModule):
             better, e.g. -rmse.
         seed: of everything random, together with the epoch.
         validation_users: asked in a validation, always the same ones [count]; None: all.
+
+    Attributes:
+        spent: by the sittings before, up to the checkpoint that this one went on from [s].
     """
 
     results: dict[str, Result]
@@ -54,6 +58,7 @@ class Evaluated(pl.LightningModule):
         self.monitor = monitor
         self.seed = seed
         self.results = {}
+        self.spent, self._began = 0.0, time.perf_counter()
 
     @property
     def data(self) -> DataModule:
@@ -104,6 +109,12 @@ class Evaluated(pl.LightningModule):
         if part not in self.evaluations:
             return []
         return data.evaluation_rows(len(self.asked if part == "val" else self.evaluations[part].users))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["spent"] = self.spent + time.perf_counter() - self._began
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.spent = checkpoint["spent"]
 
     def on_train_epoch_start(self) -> None:
         """An epoch draws the same numbers whether it is reached in one go or after a resume."""

@@ -38,12 +38,14 @@ def fit_and_measure(experiment: Experiment, module: Evaluated, job: Job) -> None
     """All that the processes of several devices do together, and what the first of them writes."""
     started = time.perf_counter()
     steps = train(experiment, module, job)
+    job.spent = module.spent
     metrics = measured(experiment, module, "val") if "val" in module.evaluations else {}
     if experiment.config.refit:
         experiment = experiment.with_validation_in_train().for_epochs(best_epochs(experiment, module.checkpoints))
         module = experiment.module(experiment.model(), job.folder.checkpoints)
         steps = train(experiment, module, job)
-    metrics["time/fit_s"] = time.perf_counter() - started
+        job.spent += module.spent
+    metrics["time/fit_s"] = time.perf_counter() - started + job.spent
     metrics |= measured(experiment, module, "test")
     if job.leads:
         conclude(experiment, module, job, metrics, steps)

@@ -37,6 +37,7 @@ class Job:
 
     Attributes:
         rank: of this process among those of a trainer with several devices; only the first one writes.
+        spent: by the sittings before this one, which a resumed run sums up [s].
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Job:
         self.rank = config.rank()
         self.begun = False
         self.loggers: list[Any] = []
+        self.spent = 0.0
         self._started = time.perf_counter()
 
     @property
@@ -78,6 +80,9 @@ class Job:
         resolved = {str(key): value for key, value in plain.items()}
         self.folder.write_config(resolved)
         self.folder.forget_secrets(resolved)
+        known = facts.provenance([_without(secrets(resolved), word) for word in self.typed])
+        sitting = {"started": _now(), "command": known["command"], "git": known["git"]}
+        sittings = [*before.get("sittings", []), sitting]
         self.folder.update_run(
             id=before.get("id", uuid.uuid4().hex[:8]),
             task=self.choices["task"],
@@ -86,8 +91,9 @@ class Job:
             status="running",
             reason=None,
             seed=composed.seed,
-            started=before.get("started", _now()),
-            **facts.provenance([_without(secrets(resolved), word) for word in self.typed]),
+            sittings=sittings,
+            started=sittings[0]["started"],
+            **{**known, "command": sittings[0]["command"]},
             **identity,
         )
 
@@ -111,7 +117,7 @@ class Job:
         if not self.leads:
             return
         self.folder.update_metrics(metrics)
-        seconds = round(time.perf_counter() - self._started, 3)
+        seconds = round(self.spent + time.perf_counter() - self._started, 3)
         self.folder.update_run(finished=_now(), seconds=seconds, peak_memory_mb=facts.peak_memory_mb(), **more)
         for logger in self.loggers:
             _log_outcome(logger, self.folder.run(), self.folder.metrics())
