@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import sys
@@ -33,11 +34,21 @@ def of_run(path: str) -> dict[str, Any]:
         "eval": facts["eval"],
         "seed": facts["seed"],
         "seconds": facts["seconds"],
+        "sittings": facts["sittings"],
         "peak_memory_mb": facts["peak_memory_mb"],
         "machine": facts["hardware"],
         "versions": facts["versions"],
         "metrics": run.metrics,
+        "curve": curve(run.path / "csv" / "metrics.csv", "val/ndcg@10"),
     }
+
+
+def curve(path: Path, metric: str) -> dict[int, float]:
+    """The metric after each epoch that was validated, of a run with logger=csv."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {int(row["epoch"]) + 1: float(row[metric]) for row in csv.DictReader(file) if row.get(metric)}
 
 
 if __name__ == "__main__":
