@@ -34,7 +34,7 @@ def of_run(path: str) -> dict[str, Any]:
         "eval": facts["eval"],
         "seed": facts["seed"],
         "seconds": facts["seconds"],
-        "sittings": facts["sittings"],
+        "sittings": facts.get("sittings"),
         "peak_memory_mb": facts["peak_memory_mb"],
         "machine": facts["hardware"],
         "versions": facts["versions"],

@@ -99,6 +99,12 @@ def test_with_hardly_a_penalty_it_still_ends() -> None:
     assert W_II.any()
 
 
+@pytest.mark.parametrize(("alpha", "said"), [(0.02, False), (50.0, True)])
+def test_penalties_that_leave_nothing_are_told(alpha: float, said: bool, caplog: pytest.LogCaptureFixture) -> None:
+    fitted(slim(f"model.alpha={alpha}", "model.l1_ratio=0.5"), events())
+    assert ("25 of 25 items have no weight" in caplog.text) is said
+
+
 def test_top_k_keeps_the_largest_weights() -> None:
     everything = fitted(slim("model.alpha=0.01"), events())
     kept = fitted(slim("model.alpha=0.01", "model.top_k=3"), events())

@@ -69,6 +69,19 @@ def test_the_best_trial_is_an_experiment_that_runs_again_digit_for_digit() -> No
     assert again.facts["study"] is None
 
 
+def test_the_best_trial_is_refitted_with_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    final = "+hydra.sweeper.finalize={refit_best_with_seeds:2}"
+    best = recexp.run(*SMALL, *HERE, "hydra.sweeper.n_trials=1", final)
+    assert "the best trial with 2 seeds, of 2" in capsys.readouterr().out
+    one, two = (recexp.load_run(STUDY / "best_with_seeds" / str(seed)) for seed in (1, 2))
+    assert [run.config.seed for run in (one, two)] == [1, 2]
+    assert one.config.refit and one.config.optimizer.lr == best.config.optimizer.lr
+    assert timeless(one.metrics) != timeless(two.metrics)
+    written = (one.path / "run.json").stat().st_mtime_ns
+    recexp.run(*SMALL, *HERE, "hydra.sweeper.n_trials=1", final)
+    assert (one.path / "run.json").stat().st_mtime_ns == written, "what is there stays"
+
+
 def test_a_trial_can_be_named_like_any_run() -> None:
     recexp.run(*SMALL, *HERE, "hydra.sweeper.n_trials=1")
     evaluated = recexp.run("task=evaluate", f"run={STUDY}/0", "eval.k=[3]", "logger=none")

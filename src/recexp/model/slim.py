@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import torch
@@ -12,6 +13,8 @@ from recexp.model.base import Recommender
 from recexp.model.columns import Solver
 from recexp.model.sparse import Weights, chosen, user_item
 from recexp.types import Interactions, Query
+
+log = logging.getLogger(__name__)
 
 BLOCK = 512
 """Columns solved in one step, at most."""
@@ -75,6 +78,18 @@ class SLIM(Recommender):
         if not len(columns):  # more blocks than items
             return
         self.weights.replace(int(columns[0]), self._columns.solve(columns, self.weights.columns()))
+        if columns[-1] == self.num_items - 1:
+            self._warn_of_silence()
+
+    def _warn_of_silence(self) -> None:
+        """The penalties grow with the number of users: what suits 6,000 may leave nothing of 200,000."""
+        silent = int((self.weights.start.diff() == 0).sum())
+        if silent > self.num_items / 2:
+            message = (
+                "SLIM: %s of %s items have no weight in their column; lambda = %.3g, which is num_users x alpha x "
+            )
+            message += "l1_ratio, is more than what they share with others. Lower model.l1_ratio or model.alpha."
+            log.warning(message, f"{silent:,}", f"{self.num_items:,}", self.l1)
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:
         if self.weights.whole:
