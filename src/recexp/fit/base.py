@@ -29,6 +29,9 @@ class Evaluated(pl.LightningModule):
         seed: of everything random, together with the epoch.
     """
 
+    in_64_bits = False
+    """Whether some of the work is in 64 bits, which Apple's GPUs do not have."""
+
     results: dict[str, Result]
 
     def __init__(
