@@ -74,7 +74,6 @@ def refuse_impossible(config: DictConfig) -> None:
     """
     refuse_added_keys(config)
     refuse_another_fit(config)
-    refuse_idle_epochs(config)
     plain = resolved(config)
     refuse_foreign_targets(plain, plain.get("allow") or [])
     refuse_unlike_defaults(config, plain)
@@ -82,6 +81,7 @@ def refuse_impossible(config: DictConfig) -> None:
         refuse_wrong_types(path, node)
     refuse_out_of_bounds(plain)
     refuse_senseless(plain)
+    refuse_idle_epochs(config)
 
 
 def task_overrides(config: DictConfig) -> list[Override]:
@@ -283,7 +283,7 @@ def refuse_another_fit(config: DictConfig) -> None:
 def refuse_idle_epochs(config: DictConfig) -> None:
     """Of an update, a number of epochs that nothing would heed."""
     typed = [str(o.input_line) for o in task_overrides(config) if o.key_or_group == "epochs"]
-    if typed and config.get("mode", "refresh") in MODES and config.get("mode", "refresh") != "refresh":
+    if typed and config.get("mode") in ("fold_in", "refit"):
         raise RecexpError(
             f"{typed[0]}: mode={config.mode} takes no number of epochs (a refit takes as many as were best for the "
             f"run). Drop it, or type mode=refresh {typed[0]}."

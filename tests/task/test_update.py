@@ -166,6 +166,12 @@ def test_refit_is_a_fit_on_everything(base: Run) -> None:
     assert updated(mode="refit", new=second).facts["refit_epochs"] == best
 
 
+def test_only_a_refresh_takes_a_number_of_epochs(base: Run) -> None:
+    with pytest.raises(recexp.RecexpError, match=r"epochs=3: mode=refit takes no .* type mode=refresh epochs=3\."):
+        recexp.run(*UPDATE, "new=new.csv", "mode=refit", "epochs=3")
+    assert recexp.run(*UPDATE, "new=new.csv", "mode=refresh", "epochs=1").facts["mode"] == "refresh"
+
+
 def later() -> str:
     """new2.csv: another item for the user of new.csv, another user, a known event."""
     write("new2.csv", [(900, 9), (901, 500), (900, 5)], first=LATER + 100)
@@ -429,7 +435,7 @@ def test_rows_are_those_of_the_same_ids_and_not_those_of_like_lengths() -> None:
 
 
 def test_the_same_users_are_asked_where_events_may_be_repeated(run: Callable[..., Run]) -> None:
-    write("t.csv", [(user, (user + step) % 9) for user in range(12) for step in (0, 1, 2, 1, 3)], first=0)
+    write("t.csv", [(user, (user + step) % 9) for user in range(12) for step in (1, 0, 1, 2, 3)], first=0)
     keep = ["data.filters.duplicates=keep", "eval.k=[5]", "hydra.run.dir=run"]
     run("data=table", "data.path=t.csv", "data.time=time", *WALS_RUN, *keep)
     base = recexp.load_run("run")

@@ -32,9 +32,10 @@ TINY = 1e-30
 """A residual below it is none; it divides."""
 
 compiled: Any = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+built: Any = intrinsic
 
 
-@intrinsic
+@built
 def add_outer(typing: Any, C: Any, P: Any, i: Any, j: Any, n: Any, sign: Any) -> Any:
     """`C[i:i+ROWS, j:j+COLUMNS] += sign · P[:n, i:i+ROWS]ᵀ P[:n, j:j+COLUMNS]`, both arrays contiguous by rows."""
     return types.void(C, P, types.intp, types.intp, types.intp, sign), _build
@@ -62,7 +63,7 @@ def _build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return context.get_dummy_value()
 
 
-@intrinsic
+@built
 def add_pulls(typing: Any, out: Any, V: Any, x: Any, rows: Any, weights: Any, wanted: Any) -> Any:
     """`out += Σ_r weights[r] (wanted - <V[rows[r]], x>) V[rows[r]]`; rows side by side, for each waits for its sum."""
     return types.void(out, V, x, rows, weights, wanted), _build_pulls

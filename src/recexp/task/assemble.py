@@ -144,7 +144,8 @@ class Experiment:
         """The trainer's, but the CPU where that is Apple's GPU and the fit needs 64 bits: MPS has no float64."""
         asked = str(self.config.trainer.accelerator)
         apples = asked == "mps" or (asked in ("auto", "gpu") and torch.backends.mps.is_available())
-        return "cpu" if apples and get_class(self.config.fit._target_).in_64_bits else asked
+        fit: Any = get_class(self.config.fit._target_)
+        return "cpu" if apples and fit.in_64_bits else asked
 
     def for_epochs(self, num_epochs: int) -> Experiment:
         """The same experiment for so many epochs, come what may."""

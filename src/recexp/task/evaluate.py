@@ -22,8 +22,8 @@ def evaluate(config: DictConfig, job: Job) -> None:
     run = Run(config.run, config)
     with show.waiting("reading the run and its data"):
         model = run.served  # a run that cannot be loaded is refused before anything is written
+        refuse_what_it_learned(run)
         identity, experiment = run.experiment.identity(), run.tested
-        refuse_what_it_learned(run, identity["data"])
     trainer, loggers = experiment.trainer(), experiment.loggers(job.folder.path)
     job.rank = trainer.global_rank
     job.begin(config, parent=run.facts.get("id"), **identity)
@@ -41,9 +41,10 @@ def evaluate(config: DictConfig, job: Job) -> None:
         conclude(run, module, job)
 
 
-def refuse_what_it_learned(run: Run, data: str) -> None:
+def refuse_what_it_learned(run: Run) -> None:
     """Raises: RecexpError where an updated version would be tested on data that it learned from."""
     learned = run.facts.get("learned_from", [])
+    data = run.experiment.data.dataset.sha256 if learned else ""
     if data in learned:
         what = "its own data" if data == run.facts["data"] else "data that the run before it, or an update, was given"
         raise RecexpError(

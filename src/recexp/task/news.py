@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
+from recexp.data.base import prepare
 from recexp.errors import RecexpError, nearest
 from recexp.store import NEWS
 from recexp.task.assemble import make
@@ -62,7 +63,9 @@ def read(config: DictConfig, run: Run) -> News:
     source = cast(dict[str, Any], saved["source"] if updated else saved)
     base: Dataset = _made(source).load()
     table = _given(config, source, base)
-    events = _counting(config, table, base)
+    events = table.events()
+    own = _hash(table, events)
+    events = _counting(config, table, events, base)
     columns = {name: name for name in events.columns}
     data = {"_target_": EXTENDED, "source": source, "new": _table(NEWS, columns, source)}
     extended = _made(data)
@@ -76,14 +79,15 @@ def read(config: DictConfig, run: Run) -> News:
             f"new={config.new}: {run.path} knows all of its {events.height:,} events already, and "
             f"data.filters.duplicates={_filters(source)['duplicates']}. Type new=FILE, one with newer events."
         )
-    learned_from = [*run.facts.get("learned_from", [run.facts["data"]]), *_hash(table), dataset.sha256]
+    learned_from = [*run.facts.get("learned_from", [run.facts["data"]]), *own, dataset.sha256]
     return News(data, whole, learned_from, dataset, fresh)
 
 
-def _hash(table: Any) -> list[str]:
+def _hash(table: Any, events: pl.DataFrame) -> list[str]:
     """Of the new events as a source of their own, where they are enough to be one."""
+    label = "label" if table.label else None
     try:
-        return [table.load().sha256]
+        return [prepare("new", events, label, table.filters, *table.features.tables(None, None)).sha256]
     except RecexpError:
         return []
 
@@ -115,13 +119,13 @@ def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> Any:
     return _made(_table(config.new, _columns(config, source, base.timed, found), source))
 
 
-def _counting(config: DictConfig, table: Any, base: Dataset) -> pl.DataFrame:
+def _counting(config: DictConfig, table: Any, events: pl.DataFrame, base: Dataset) -> pl.DataFrame:
     """The events of `new` that count, in order of time: user, item, weight, and time and label where the data has them.
 
     Raises:
         RecexpError: there is none.
     """
-    events: pl.DataFrame = table.filters.rated(table.events())
+    events = table.filters.rated(events)
     if events.is_empty():
         raise RecexpError(f"new={config.new}: there are no events in it (data.filters.min_rating was applied).")
     if "weight" not in events.columns:
