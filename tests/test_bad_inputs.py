@@ -247,7 +247,7 @@ RUNS: list[tuple[str, str, Callable[[Path], None]]] = [  # what is typed, what i
     (f"{REFIT} hydra.run.dir=elsewhere", "one version at a time, in run/versions; drop hydra.run.dir", beside(NEW)),
     (f"-m {REFIT} seed=1,2", "one version at a time, in run/versions; drop", beside(NEW)),
     (REFIT, "no weights.safetensors … status: failed … Type resume=run", failed),
-    ("task=evaluate run=run", "run/current names the version '../../elsewhere', and no finished one has this name", pointing),
+    ("task=evaluate run=run", "run/current names the version '../../elsewhere', and no finished one", pointing),
     ("resume=run/versions/x", "left by task=update, and only a task=fit can be continued", killed_while_updated),
     ("task=recommend run=run/versions/x", "holds what task=update found of another run", killed_while_updated),
     (REFIT.replace("run=run", "run=run/versions/x"), "is not the version in use, which is run", killed_while_updated),
