@@ -140,9 +140,9 @@ class Experiment:
         return trainer
 
     @property
-    def accelerator(self) -> str:
+    def accelerator(self) -> Any:
         """The trainer's, but the CPU where that is Apple's GPU and the fit needs 64 bits: MPS has no float64."""
-        asked = str(self.config.trainer.accelerator)
+        asked = self.config.trainer.accelerator
         apples = asked == "mps" or (asked in ("auto", "gpu") and torch.backends.mps.is_available())
         fit: Any = get_class(self.config.fit._target_)
         return "cpu" if apples and fit.in_64_bits else asked

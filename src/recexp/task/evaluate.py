@@ -43,7 +43,7 @@ def evaluate(config: DictConfig, job: Job) -> None:
 
 def refuse_what_it_learned(run: Run) -> None:
     """Raises: RecexpError where an updated version would be tested on data that it learned from."""
-    learned = run.facts.get("learned_from", [])
+    learned = [run.facts["data"], *run.facts["learned_from"]] if "learned_from" in run.facts else []
     data = run.experiment.data.dataset.sha256 if learned else ""
     if data in learned:
         what = "its own data" if data == run.facts["data"] else "data that the run before it, or an update, was given"
