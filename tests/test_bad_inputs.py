@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import recexp
+from recexp import store
 from recexp.__main__ import main
 
 COMPOSITION = Path(__file__).with_name("bad_inputs.txt").read_text()
@@ -79,7 +80,7 @@ def words(typed: str) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    files = sorted(folder.rglob("*"))
+    files = sorted(file for file in folder.rglob("*") if file.name != store.LOCK)  # that stays, empty
     return {
         str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() if f.is_file() else "" for f in files
     }
@@ -242,10 +243,11 @@ RUNS: list[tuple[str, str, Callable[[Path], None]]] = [  # what is typed, what i
     (REFIT.replace("k=2", "k=9"), "k=9: there are 7 items; k is from 1 to 7", beside(NEW)),
     (f"{REFIT} sample=0", "sample=0: must be at least 1", beside(NEW)),
     (f"{REFIT} epochs=x", "epochs=x: expected a whole number, such as epochs=2", beside(NEW)),
+    (f"{REFIT} epochs=3", "epochs=3: mode=refit takes no … Drop it, or type mode=refresh epochs=3.", beside(NEW)),
     (f"{REFIT} hydra.run.dir=elsewhere", "one version at a time, in run/versions; drop hydra.run.dir", beside(NEW)),
     (f"-m {REFIT} seed=1,2", "one version at a time, in run/versions; drop", beside(NEW)),
     (REFIT, "no weights.safetensors … status: failed … Type resume=run", failed),
-    ("task=evaluate run=run", "run/current names the version '../../elsewhere', and there is none", pointing),
+    ("task=evaluate run=run", "run/current names the version '../../elsewhere', and no finished one", pointing),
     ("resume=run/versions/x", "left by task=update, and only a task=fit can be continued", killed_while_updated),
     ("task=recommend run=run/versions/x", "holds what task=update found of another run", killed_while_updated),
     (REFIT.replace("run=run", "run=run/versions/x"), "is not the version in use, which is run", killed_while_updated),

@@ -61,6 +61,7 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         asked = asked.adding(config.choices_of_run(desk.readable(asked.overrides)))
         with _as_hydra_expects(asked.arguments):
             job()
+        return [config.study_folder()] if config.current() is not before and config.in_study() else folders
     except config.Refusal as refusal:
         if isinstance(refusal.error, RecexpError):
             raise refusal.error from None
@@ -76,7 +77,9 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         if running:
             raise
         raise desk.explain(error, asked) from error
-    return [config.study_folder()] if config.current() is not before and config.in_study() else folders
+    finally:
+        config.forget(before)
+    return folders
 
 
 def _execute(composed: DictConfig, arguments: Sequence[str]) -> Path:

@@ -81,6 +81,7 @@ def refuse_impossible(config: DictConfig) -> None:
         refuse_wrong_types(path, node)
     refuse_out_of_bounds(plain)
     refuse_senseless(plain)
+    refuse_idle_epochs(config)
 
 
 def task_overrides(config: DictConfig) -> list[Override]:
@@ -277,6 +278,16 @@ def refuse_another_fit(config: DictConfig) -> None:
             raise RecexpError(
                 f"fit={asked}: model={config.hydra.runtime.choices.model} is fitted by fit={own}; drop fit={asked}."
             )
+
+
+def refuse_idle_epochs(config: DictConfig) -> None:
+    """Of an update, a number of epochs that nothing would heed."""
+    typed = [str(o.input_line) for o in task_overrides(config) if o.key_or_group == "epochs"]
+    if typed and config.get("mode") in ("fold_in", "refit"):
+        raise RecexpError(
+            f"{typed[0]}: mode={config.mode} takes no number of epochs (a refit takes as many as were best for the "
+            f"run). Drop it, or type mode=refresh {typed[0]}."
+        )
 
 
 def refuse_absent_accelerator(config: DictConfig) -> None:

@@ -119,6 +119,11 @@ def current() -> object:
     return HydraConfig.instance().cfg
 
 
+def forget(before: object) -> None:
+    """Be again where nothing was composed since: from Python, paths are relative to where Python is by then."""
+    HydraConfig.instance().cfg = before  # type: ignore[assignment]
+
+
 def in_study() -> bool:
     """Whether this is the command, or a job, of a study."""
     config = current()

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 IDS = ("user", "trained", "item")
 """Columns of `ids.parquet`."""
 
-VERSIONS, CURRENT, NEWS = "versions", "current", "new.parquet"
-"""Inside a run that was updated: the folder of its versions, the pointer to the one in use; a version's own events."""
+VERSIONS, CURRENT, NEWS, LOCK = "versions", "current", "new.parquet", ".lock"
+"""Inside a run that was updated: the folder of its versions, the pointer to the one in use; a version's own events;
+the file that one update at a time holds."""
 
 SECRET = re.compile(
     r"password|passwd|secret|credential|(access|api|private)_?key|(^|_)(auth|api|access|bearer)_?token$", re.IGNORECASE
@@ -205,7 +206,7 @@ def home(path: Path | str) -> Path:
     """The run that a version belongs to; any other folder is its own."""
     path = Path(path)
     whole = path.absolute()
-    if whole.parent.name != VERSIONS:
+    if whole.parent.name != VERSIONS or not (whole.parent.parent / "run.json").exists():
         return path
     return path.parent.parent if len(path.parts) > 2 else whole.parent.parent
 
@@ -221,14 +222,22 @@ def in_use(path: Path | str) -> Path:
     if not pointer.is_file():
         return path
     name = pointer.read_text(errors="replace").strip()
-    there = sorted(version.name for version in (path / VERSIONS).glob("*") if version.is_dir())
-    if name not in there:
+    versions = {version.name: version for version in (path / VERSIONS).glob("*")}
+    if name not in versions or not _is_finished(versions[name]):
+        there = sorted(name for name, version in versions.items() if _is_finished(version))
         raise RecexpError(
-            f"{pointer} names the version {name[:80]!r}, and there is none of this name; there are: "
+            f"{pointer} names the version {name[:80]!r}, and no finished one has this name; there are: "
             f"{', '.join(nearest(name, there)[:4]) or 'none'}. Write one of them into it, or remove it to go back to "
             "the run as it was fitted."
         )
-    return path / VERSIONS / name
+    return versions[name]
+
+
+def _is_finished(path: Path) -> bool:
+    try:
+        return bool(Folder(path).run().get("status") == "finished")
+    except RecexpError:
+        return False
 
 
 @contextmanager
@@ -240,7 +249,7 @@ def alone(path: Path) -> Iterator[None]:
     """
     import fcntl
 
-    lock = os.open(path, os.O_RDONLY)
+    lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # a file, open for writing: NFS locks nothing else
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ import torch
 
 import recexp
 from recexp.store import Folder
+from recexp.task import ranks
 from recexp.task.run import Run
 
 TINY = [
@@ -77,3 +78,31 @@ def test_a_run_that_fails_takes_the_others_with_it(monkeypatch: pytest.MonkeyPat
     assert Folder("run").run()["status"] == "failed"
     (other,) = others
     assert other.returncode == -signal.SIGKILL
+
+
+class Slow:
+    """A process that takes its time to end."""
+
+    returncode = None
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.killed = False
+
+    def poll(self) -> None:
+        return None
+
+    def wait(self, timeout: float | None = None) -> None:
+        if not self.killed:
+            raise subprocess.TimeoutExpired("recexp", timeout or 0)
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+def test_a_process_that_does_not_end_by_itself_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    others: list[Slow] = []
+    monkeypatch.setattr(ranks, "_command", lambda _: [])
+    monkeypatch.setattr(ranks.subprocess, "Popen", lambda *_, **__: others.append(Slow()) or others[-1])
+    with ranks._started(3, job=None):  # type: ignore[arg-type]
+        pass
+    assert [other.killed for other in others] == [True, True]

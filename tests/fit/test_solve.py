@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
+from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from recexp import config
 from recexp.errors import RecexpError
 from recexp.model.slim import SLIM
+from recexp.task.assemble import Experiment
 from recexp.task.run import Run
 
 
@@ -43,3 +46,18 @@ def test_what_is_no_model_before_it_is_whole_is_not_chosen_on_validation(run: Ca
 def test_other_precisions_are_refused(run: Callable[..., Run], precision: str) -> None:
     with pytest.raises(RecexpError, match=r"in closed form.*Drop trainer\.precision"):
         run("model=ease", f"trainer.precision={precision}")
+
+
+def accelerator(model: str, trainer: str) -> str:
+    with initialize_config_dir(str(config.folder()), version_base="1.3"):
+        return Experiment(compose("config", overrides=[f"model={model}", f"trainer={trainer}"])).accelerator
+
+
+def test_what_needs_64_bits_is_not_solved_on_apples_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, expected in ((True, "cpu"), (False, "auto")):
+        monkeypatch.setattr("torch.backends.mps.is_available", lambda there=there: there)
+        assert accelerator("ease", "auto") == expected
+    assert [accelerator("wals", "mps"), accelerator("wals", "gpu"), accelerator("mf", "mps")] == ["cpu", "gpu", "mps"]
+    with initialize_config_dir(str(config.folder()), version_base="1.3"):
+        asked = compose("config", overrides=["model=slim", "trainer=mps"])
+    assert Experiment(asked).trainer().strategy.root_device.type == "cpu"

@@ -17,6 +17,7 @@ import wandb
 from wandb.proto import wandb_internal_pb2
 
 import recexp
+from recexp.logger.csv import CSV
 from recexp.store import Folder
 from recexp.task.run import Run
 
@@ -145,6 +146,51 @@ def test_csv_is_kept_when_a_run_goes_on() -> None:
     after = validations(done.path)
     assert after[:2] == before
     assert len(after) == 4
+
+
+def test_a_row_that_a_kill_has_torn_is_dropped() -> None:
+    done = recexp.run(*QUICK, "logger=csv", "fit.patience=null")
+    file, before = done.path / "csv" / "metrics.csv", validations(done.path)
+    text = file.read_text()
+    rows = text.splitlines(keepends=True)
+    torn = rows[-1].rstrip()
+    assert torn.endswith(tuple("0123456789,"))
+    file.write_text("".join(rows[:-1]) + torn[: len(torn) // 2])
+    again = CSV(str(done.path))
+    again.open({})
+    kept = csv.DictReader(file.read_text().splitlines())
+    assert len(list(kept)) == len(rows) - 2
+    file.write_text("epo")
+    CSV(str(done.path)).open({})
+    assert len(before) == 2
+
+
+@pytest.mark.parametrize("message", ["", "no room\nat all"])
+def test_wandb_that_does_not_begin_or_end_fails_nothing(
+    message: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = wandb.init
+
+    def out_of_reach(**settings: Any) -> Any:
+        if settings["mode"] == "online":
+            raise TimeoutError(message)
+        run = begin(**settings)
+        end = run.finish
+
+        def failing(exit_code: int) -> None:
+            end(exit_code=exit_code)
+            raise OSError(message)
+
+        run.finish = failing
+        return run
+
+    monkeypatch.setattr("wandb.login", lambda **_: True)
+    monkeypatch.setattr("wandb.init", out_of_reach)
+    done = recexp.run(*QUICK, "logger.wandb.mode=online")
+    assert done.facts["status"] == "finished"
+    assert f"out of reach ({'no room' if message else 'TimeoutError'})" in caplog.text
+    assert f"Wandb did not take the end of the run (OSError: {'no room' if message else ''})" in caplog.text
+    assert "WANDB_SILENT" not in os.environ
 
 
 def test_several_loggers_at_once_and_again_in_an_evaluation() -> None:

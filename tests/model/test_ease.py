@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from recexp.errors import RecexpError
+from recexp.model import memory
 from recexp.model.ease import EASE
 from recexp.types import Interactions, Query
 
@@ -49,3 +52,30 @@ def test_the_scores_are_the_weighted_history_times_b() -> None:
 def test_without_regularization_there_is_no_inverse() -> None:
     with pytest.raises(RecexpError, match="regularization"):
         EASE(1, 0.0, 3, 3)
+
+
+def test_a_catalogue_too_large_for_the_memory_is_refused_before_any_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 bytes for each pair to hold the weights, 24 more to solve them."""
+    monkeypatch.setattr(memory, "free_bytes", lambda: 2**30)
+    with pytest.raises(RecexpError, match=r"on 20,000 items needs 1\.5 GiB .* 1\.0 GiB are free.* Type model=slim"):
+        EASE(1, 1.0, 3, 20_000)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 23 * 12**2)
+    with pytest.raises(RecexpError, match=r"on 12 items needs 0\.0 MiB"):
+        fitted(np.ones((3, 12)), 1.0)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 24 * 12**2)
+    fitted(np.ones((3, 12)), 1.0)
+
+
+def test_free_memory_is_that_of_the_machine_or_of_its_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    assert memory.free_bytes() > 2**20, "no Linux, no container: what is built in"
+    (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:    5000 kB\n")
+    assert memory.free_bytes() == 5000 * 2**10
+    for name, text in {"max": "3000000", "current": "2000000", "stat": "anon 9\ninactive_file 500000\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory.free_bytes() == 1_500_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes() == 5000 * 2**10

@@ -16,7 +16,7 @@ from recexp import config
 from recexp.errors import RecexpError
 from recexp.model.columns import Solver
 from recexp.model.slim import SLIM
-from recexp.model.slim_kernels import Rows, best
+from recexp.model.slim_kernels import Rows, best, selected
 from recexp.model.sparse import Weights
 from recexp.task.assemble import new_model
 from recexp.task.run import Run
@@ -210,3 +210,19 @@ def test_killed_between_blocks_and_resumed_equals_uninterrupted(
     before, after = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert resumed.metrics["test/ndcg@5"] == whole.metrics["test/ndcg@5"]
+
+
+def test_a_dense_part_too_large_for_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("memory", "columns"):
+        monkeypatch.setattr(f"recexp.model.{module}.free_bytes", lambda: 4 * ITEMS**2 - 1)
+    with pytest.raises(RecexpError, match=rf"{ITEMS} items needs .* Type model\.solver\.max_dense_items=17, or less"):
+        slim().prepare(events())
+    slim("model.solver.max_dense_items=17").prepare(events())
+
+
+def test_a_place_among_sorted_values_is_found_without_sorting() -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 10, 101):
+        for values in (rng.random(n), rng.integers(0, 3, n), np.arange(n), np.zeros(n)):
+            for place in range(n):
+                assert selected(values.astype(np.float32), place, n) == np.sort(values).astype(np.float32)[place]

@@ -249,3 +249,34 @@ def test_weights_too_large_for_32_bits_are_named() -> None:
     model.prepare(given)
     with pytest.raises(RecexpError, match=r"weights up to .* are too much for 32 bits"):
         epoch(model)
+
+
+def test_events_that_weigh_nothing_regularize_nobody() -> None:
+    one, other, given = fresh(30, 60, 5), fresh(30, 60, 5), interactions(30, 60)
+    given.weight[::3] = 0
+    one.prepare(given)
+    other.prepare(given[given.weight > 0])
+    assert one.objective() == pytest.approx(other.objective(), rel=1e-6)
+    for model in (one, other):
+        epoch(model)
+    torch.testing.assert_close(one.user_factors, other.user_factors)
+    torch.testing.assert_close(one.item_factors, other.item_factors)
+
+
+def test_batches_of_strangers_share_a_sweep_until_the_items_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Tensor] = []
+    sweep = wals.Sweep
+    monkeypatch.setattr(wals, "Sweep", lambda items, weight: made.append(items) or sweep(items, weight))
+    model, query = fresh(30, 60, 5), Query.from_histories([[1, 2, 3], [4]])
+    before_BK = model.encode_query(query)
+    assert torch.equal(model.encode_query(query), before_BK)
+    assert len(made) == 1
+    model.load_state_dict({**model.state_dict(), "item_factors": 2 * model.item_factors})
+    after_BK = model.encode_query(query)
+    assert len(made) == 2
+    other = fresh(30, 60, 5)
+    other.item_factors *= 2
+    torch.testing.assert_close(after_BK, other.encode_query(query))
+    model.grow(30, 61)
+    model.encode_query(query)
+    assert len(made) == 4

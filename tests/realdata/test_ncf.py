@@ -28,6 +28,7 @@ pytestmark = pytest.mark.realdata
     ("experiment", "hr", "ndcg"),
     [
         ("ncf_movielens_1m_ease", 0.7192, 0.4494),
+        ("ncf_movielens_1m_slim", 0.7162, 0.4468),
         ("ncf_movielens_1m_wals", 0.7310, 0.4521),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import recexp
+from recexp.data.raw import find
 from recexp.task.run import Run
 
 TINY = ["data.num_users=60", "data.num_items=40", "data.num_events=12", "eval.k=[5]", "model=popularity"]
@@ -61,3 +62,17 @@ def test_a_saved_config_that_names_foreign_classes_is_not_loaded(run: Callable[.
     path.write_text(path.read_text().replace("recexp.model.popularity.Popularity", "os.system"))
     with pytest.raises(recexp.RecexpError, match=r"os\.system"):
         recexp.load_run(done.path)
+
+
+def test_after_a_run_paths_are_relative_to_where_python_is(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run(*TINY)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "log.csv").touch()
+    assert find("log.csv").path == elsewhere / "log.csv"
+    again = run(*TINY)
+    assert again.path.is_relative_to(elsewhere)
+    assert not done.path.is_relative_to(elsewhere)

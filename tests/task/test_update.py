@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import gzip
+import os
 import random
 import shutil
 import subprocess
@@ -139,6 +141,9 @@ def test_a_user_folded_in_gets_the_row_of_a_whole_sweep_and_others_stay_bit_by_b
     whole.partial_fit(dataset.interactions, users=[], items=range(41))
     torch.testing.assert_close(items[40], whole.item_factors[40], rtol=1e-4, atol=1e-5)
     assert items[40].any()
+    old = (items[:40] == factors(base)[1]).all(1)
+    met = {*unmet(base, 3, 3), *unmet(base, 4, 2), 5, 6, 7, 8}
+    assert {row for row in range(40) if not old[row]} == met, "these items have new events, and no others"
 
 
 def test_refresh_goes_on_where_the_fit_was(base: Run) -> None:
@@ -156,9 +161,15 @@ def test_refit_is_a_fit_on_everything(base: Run) -> None:
     assert isinstance(model, WALS)
     best = torch.load(base.folder.checkpoints / "best.ckpt", weights_only=True)["epoch"] + 1
     same(version, swept(model, dataset.interactions, epochs=best))
-    assert version.facts["epochs"] == best
+    assert version.facts["refit_epochs"] == best
     second = later()
-    assert updated(mode="refit", new=second).facts["epochs"] == best
+    assert updated(mode="refit", new=second).facts["refit_epochs"] == best
+
+
+def test_only_a_refresh_takes_a_number_of_epochs(base: Run) -> None:
+    with pytest.raises(recexp.RecexpError, match=r"epochs=3: mode=refit takes no .* type mode=refresh epochs=3\."):
+        recexp.run(*UPDATE, "new=new.csv", "mode=refit", "epochs=3")
+    assert recexp.run(*UPDATE, "new=new.csv", "mode=refresh", "epochs=1").facts["mode"] == "refresh"
 
 
 def later() -> str:
@@ -174,7 +185,7 @@ def test_any_model_can_be_refitted(run: Callable[..., Run]) -> None:
         updated(mode="refresh")
     version = updated(mode="refit")
     assert version.recommend([900], k=5).height == 5
-    assert version.facts["epochs"] == 1 + int(
+    assert version.facts["refit_epochs"] == 1 + int(
         torch.load(done.folder.checkpoints / "best.ckpt", weights_only=True)["epoch"]
     )
 
@@ -185,9 +196,11 @@ def test_recommending_knows_the_new_and_leaves_out_what_they_met(base: Run) -> N
     found = recexp.run("task=recommend", "run=run", "users=[3,900]", "k=20")
     lists = pl.read_parquet(found.path / "recommendations.parquet")
     met = {user: set(pl.read_csv("new.csv").filter(user=user)["item"]) for user in (3, 900)}
+    events = union(version).interactions
     for user, items in met.items():
         own = set(lists.filter(user=user)["item"])
-        assert len(own) == 20 - (0 if user == 900 else max(0, 20 - len(own)))
+        known = len(np.unique(events.item[events.user == version.users.to_list().index(user)]))
+        assert len(own) == min(20, 41 - known)
         assert not own & items
     assert 500 in set(recexp.load_run("run").recommend([5], k=41)["item"])
     assert found.config.run == str(in_use("run"))
@@ -220,7 +233,7 @@ def test_the_pointer_is_followed_and_a_version_is_taken_as_it_is(base: Run) -> N
     Path("run/current").write_text(first.path.name)
     assert recexp.load_run("run").path.name == first.path.name
     Path("run/current").write_text("../../elsewhere")
-    with pytest.raises(recexp.RecexpError, match=r"there is none of this name; there are: "):
+    with pytest.raises(recexp.RecexpError, match=r"no finished one has this name; there are: "):
         recexp.load_run("run")
     Path("run/current").unlink()
     assert recexp.load_run("run").path == Path("run")
@@ -230,12 +243,52 @@ def test_the_pointer_is_followed_and_a_version_is_taken_as_it_is(base: Run) -> N
 
 def test_a_version_is_not_tested_on_what_it_learned(base: Run) -> None:
     updated()
-    with pytest.raises(recexp.RecexpError, match="learned from everything in its data"):
+    with pytest.raises(recexp.RecexpError, match=r"tested on its own data .* learned from everything"):
         recexp.run("task=evaluate", "run=run")
     rows = [(user, item) for user in range(20) for item in unmet(recexp.load_run("run"), user, 3)]
     write("later.csv", rows)
     found = recexp.run("task=evaluate", "run=run", "data=table", "data.path=later.csv", "data.time=time", "eval.k=[5]")
     assert 0 <= found.metrics["test/hr@5"] <= 1
+
+
+def test_a_version_is_not_tested_on_what_earlier_ones_learned(base: Run) -> None:
+    first = updated()
+    second = updated(new=later())
+    assert {base.facts["data"], first.facts["data"], second.facts["data"]} < set(second.facts["learned_from"])
+    refused = r"tested on data that the run before it, or an update, was given .* learned from everything"
+    given = ["data=table", "data.path=new.csv", "data.time=time", "split=ratio", "eval.seen=include"]
+    for own in (["data=synthetic", *TINY[:3]], [*given, "data.filters.duplicates=keep"]):
+        with pytest.raises(recexp.RecexpError, match=refused):
+            recexp.run("task=evaluate", "run=run", *own)
+
+
+def test_only_finished_versions_of_a_run_count(base: Run) -> None:
+    version = updated()
+    for name in ("junk", "begun", "damaged"):
+        Path(f"run/versions/{name}").mkdir()
+    Folder("run/versions/begun").update_run(status="running")
+    Path("run/versions/damaged/run.json").write_text("{")
+    for name in ("junk", "begun", "damaged"):
+        Path("run/current").write_text(name)
+        with pytest.raises(recexp.RecexpError, match=rf"there are: {version.path.name}\. Write one"):
+            in_use("run")
+    Path("run/current").write_text(version.path.name)
+    assert in_use("run").name == version.path.name
+    shutil.copytree("run", "versions/mine")
+    assert home("versions/mine") == Path("versions/mine"), "a run of its own in a folder of that name"
+
+
+def test_an_update_holds_a_file_and_not_the_folder(base: Run) -> None:
+    """NFS locks no folders, and files only where they are open for writing."""
+    with pytest.MonkeyPatch.context() as patch:
+        held: list[int] = []
+        patch.setattr(fcntl, "flock", lambda descriptor, _: held.append(descriptor))
+        with store.alone(Path("run")):
+            assert os.path.samestat(os.fstat(held[0]), Path("run/.lock").stat())
+            assert fcntl.fcntl(held[0], fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+    version = updated()
+    assert Path("run/.lock").is_file()
+    assert in_use("run") == version.path
 
 
 @pytest.mark.parametrize("name", ["new.parquet", "new.tsv", "new.jsonl", "new.csv.gz"])
@@ -366,7 +419,35 @@ def test_changes_and_overlaps_are_shares(base: Run) -> None:
 
 
 def test_a_model_that_stays_as_it_is_has_no_drift(base: Run) -> None:
-    assert drift.change((60, 40), base.model, base.model)["item_factors"] == {"mean": 0, "max": 0}
+    sides = (base.users, base.users), (base.items, base.items)
+    assert drift.change(sides, base.model, base.model)["item_factors"] == {"mean": 0, "max": 0}
+
+
+def test_rows_are_those_of_the_same_ids_and_not_those_of_like_lengths() -> None:
+    old, new = torch.nn.Module(), torch.nn.Module()
+    users, more = pl.Series([7, 8, 9]), pl.Series([5, 9, 8, 7])
+    old.register_buffer("rows", torch.tensor([[1.0], [2.0], [3.0]]))
+    new.register_buffer("rows", torch.tensor([[9.0], [3.0], [2.0], [2.0]]))
+    for model in (old, new):
+        model.register_buffer("layer", torch.rand(3, 2))  # as long as there were users
+    found = drift.change([(users, more)], old, new)  # type: ignore[arg-type]
+    assert found == {"rows": {"mean": pytest.approx(1 / 3), "max": 1}}
+
+
+def test_the_same_users_are_asked_where_events_may_be_repeated(run: Callable[..., Run]) -> None:
+    write("t.csv", [(user, (user + step) % 9) for user in range(12) for step in (1, 0, 1, 2, 3)], first=0)
+    keep = ["data.filters.duplicates=keep", "eval.k=[5]", "hydra.run.dir=run"]
+    run("data=table", "data.path=t.csv", "data.time=time", *WALS_RUN, *keep)
+    base = recexp.load_run("run")
+    first, second = unmet(base, 3, 2)
+    write("new.csv", [(3, first), (3, second), (4, 500), (5, first), (4, 500)])
+    asked: list[list[int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        ask = drift.asked
+        patch.setattr(drift, "asked", lambda e, *more: asked.append(e.users.tolist()) or ask(e, *more))
+        version = updated(measure=True)
+    assert asked == [[3, 5], [3, 5]], "user 4 had met the last one, which the version before does not know"
+    assert version.folder._json("drift.json")["newest"]["users"] == 2
 
 
 # -- killed at any moment

@@ -38,6 +38,9 @@ class Evaluated(pl.LightningModule):
         spent: by the sittings before, up to the checkpoint that this one went on from [s].
     """
 
+    in_64_bits = False
+    """Whether some of the work is in 64 bits, which Apple's GPUs do not have."""
+
     results: dict[str, Result]
 
     def __init__(

@@ -24,6 +24,7 @@ class Solve(Evaluated):
         settings: of `Evaluated`.
     """
 
+    in_64_bits = True
     model: Solvable  # type: ignore[assignment]
 
     def __init__(self, **settings: Any) -> None:

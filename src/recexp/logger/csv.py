@@ -21,7 +21,9 @@ class CSV(CSVLogger):
     def __init__(self, save_dir: str) -> None:
         super().__init__(save_dir, name=NAME, version="", flush_logs_every_n_steps=1)
         path = Path(save_dir) / NAME / "metrics.csv"
-        rows = csv.DictReader(path.read_text().splitlines() if path.exists() else [])
+        text = path.read_text() if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]  # a kill may have torn the last line
+        rows = csv.DictReader(whole.splitlines())
         self._earlier = [{name: float(value) for name, value in row.items() if value} for row in rows]
 
     def open(self, facts: object) -> None:

@@ -61,7 +61,8 @@ class Wandb(WandbLogger):
             _refuse_to_ask(self._mode)
             self._experiment = begin(mode=self._mode)
         except Exception as error:
-            log.warning("W&B is out of reach (%s); this run is logged offline.", str(error).splitlines()[0])
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            log.warning("W&B is out of reach (%s); this run is logged offline.", why)
             wandb.teardown()  # else the id stays taken by the run that could not begin
             self._experiment = begin(mode="offline")
         self._experiment.define_metric("trainer/global_step")
@@ -84,9 +85,9 @@ class Wandb(WandbLogger):
     @rank_zero_only
     def close(self, exit_code: int) -> None:
         """End the W&B run: 0 finished, else failed."""
-        if self._experiment is not None:
-            self._experiment.finish(exit_code=exit_code)
-        self._environment.close()
+        with self._environment:
+            if self._experiment is not None:
+                self._experiment.finish(exit_code=exit_code)
 
 
 def _refuse_to_ask(mode: str) -> None:

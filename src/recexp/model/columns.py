@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from recexp.errors import RecexpError
+from recexp.model.memory import free_bytes, refuse_too_much
 from recexp.model.slim_kernels import ABSENT, Matrix, Penalty, Rows, solve_near, solve_whole
 from recexp.model.sparse import cut, dense_gram, stacked
 from recexp.model.threads import in_threads
@@ -26,7 +28,7 @@ class Solver:
             neighbours of an item may carry weight in its column (fsSLIM) [count].
         num_neighbors: of a column, in a catalogue above `max_dense_items` [count].
     Raises:
-        RecexpError: a setting is out of its range.
+        RecexpError: a setting is out of its range, or asks for more memory than there is.
     """
 
     max_iter: int
@@ -42,6 +44,12 @@ class Solver:
 
     def on(self, matrix: csr_array, l1: float, l2: float, top_k: int) -> Whole | Near:
         """The columns of a matrix A, ready to be solved."""
+        num_dense = min(self.max_dense_items, matrix.shape[1])
+        refuse_too_much(
+            4 * num_dense**2,
+            f"the Gram matrix of {num_dense:,} items",
+            f"Type model.solver.max_dense_items={int(math.sqrt(free_bytes() / 8))}, or less.",
+        )
         penalty = Penalty(np.float32(l1), np.float32(l2), self.max_iter, self.tol)
         if matrix.shape[1] <= self.max_dense_items:
             return Whole(matrix, penalty, top_k)

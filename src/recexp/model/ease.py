@@ -9,9 +9,13 @@ from torch import Tensor
 
 from recexp.errors import RecexpError
 from recexp.model.base import Recommender
+from recexp.model.memory import refuse_too_much
 from recexp.model.slim_kernels import Matrix
 from recexp.model.sparse import chosen, dense_gram, history_matrix, user_item
 from recexp.types import Interactions, Query
+
+KEPT, SOLVED = 4, 24
+"""Bytes for each pair of items: of the weights, and besides while they are solved."""
 
 
 class EASE(Recommender):
@@ -28,7 +32,7 @@ class EASE(Recommender):
     Shape:
         query of B, items [C] or [B, C] -> scores [B, C].
     Raises:
-        RecexpError: lambda is 0 or less.
+        RecexpError: lambda is 0 or less; the catalogue is too large for the memory that there is.
     """
 
     anytime = False
@@ -39,9 +43,11 @@ class EASE(Recommender):
         if regularization <= 0:
             raise RecexpError(f"model.regularization={regularization}; allowed are numbers above 0.")
         self.num_epochs, self.regularization, self.num_users = num_epochs, regularization, num_users
+        refuse_pairs(num_items, KEPT)
         self.register_buffer("weights", torch.zeros(num_items, num_items))
 
     def prepare(self, interactions: Interactions) -> None:
+        refuse_pairs(len(self.weights), SOLVED)
         self._matrix = user_item(interactions, self.num_users, len(self.weights))
 
     def steps(self, epoch: int) -> Iterable[Tensor]:
@@ -51,7 +57,7 @@ class EASE(Recommender):
         gram_II = torch.from_numpy(dense_gram(Matrix.of(self._matrix), block.cpu().numpy())).double()
         gram_II.diagonal().add_(self.regularization)
         P_II = torch.cholesky_inverse(torch.linalg.cholesky(gram_II))
-        self.weights.copy_(P_II / -P_II.diagonal()).fill_diagonal_(0)
+        self.weights.copy_(P_II.div_(-P_II.diagonal())).fill_diagonal_(0)
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:
         start, item, weight = history_matrix(query)
@@ -59,3 +65,13 @@ class EASE(Recommender):
         histories_BI = self.weights.new_zeros(len(query), len(self.weights))
         histories_BI.index_put_((row, item), weight, accumulate=True)
         return chosen(histories_BI @ self.weights, items)
+
+
+def refuse_pairs(num_items: int, size: int) -> None:
+    """Raises: RecexpError where there is no memory for so many bytes for each pair of items."""
+    refuse_too_much(
+        size * num_items**2,
+        f"model=ease on {num_items:,} items",
+        "Type model=slim, whose memory does not grow with the square of the catalogue, or drop rare items: "
+        "data.filters.min_item=N.",
+    )

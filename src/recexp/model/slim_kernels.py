@@ -7,6 +7,7 @@ the best of those that want to be; only its part of G is copied to where the cac
 brought up to date after each round. Stops when the duality gap certifies the objective to a relative `tol`.
 
 All that is compiled is in this one file: numba's cache looks at the caller's file only. Callers drop the GIL.
+Loops stand where NumPy has a word for them: numba compiles those at once, and needs seconds for each such word.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Penalty(NamedTuple):
 def minimize(gram_II, q, norm, w, local, penalty):  # type: ignore[no-untyped-def]
     """Solve for w [I] in place, from the w given; `local` is room to work in, returned for the next call."""
     diagonal = np.diag(gram_II)
-    members = np.flatnonzero(w > 0).astype(np.int32)
+    members = best(w, len(w))
     c = gradient(gram_II, q, w, members)
     local = gathered(gram_II, members, 0, local)
     left = penalty.max_iter
@@ -144,20 +145,31 @@ def promise(c, diagonal, penalty):  # type: ignore[no-untyped-def]
 def recruited(members, w, c, diagonal, penalty):  # type: ignore[no-untyped-def]
     """The working set and the most promising of the others, behind it."""
     gain = promise(c, diagonal, penalty)
-    gain[members] = 0
-    return np.concatenate((members, best(gain, max(FIRST, len(members)))))
+    for i in members:
+        gain[i] = 0
+    others = best(gain, max(FIRST, len(members)))
+    joined = np.empty(len(members) + len(others), np.int32)
+    for a in range(len(members)):
+        joined[a] = members[a]
+    for a in range(len(others)):
+        joined[len(members) + a] = others[a]
+    return joined
 
 
 @njit(nogil=True, cache=True)
 def best(gain, count):  # type: ignore[no-untyped-def]
     """Numbers of the `count` largest positive entries, ascending; fewer if there are not so many;
     of equal ones, the first."""
-    positive = gain[gain > 0]
-    least = np.float32(0)
-    if len(positive) > count:
-        least = np.partition(positive, len(positive) - count)[len(positive) - count]
-    equal_ones = count - np.sum(gain > least)
-    places, n = np.empty(min(count, len(positive)), np.int32), 0
+    positive, n = np.empty_like(gain), 0
+    for i in range(len(gain)):
+        if gain[i] > 0:
+            positive[n] = gain[i]
+            n += 1
+    least = selected(positive, n - count, n) if n > count else np.float32(0)
+    equal_ones = count
+    for i in range(len(gain)):
+        equal_ones -= gain[i] > least
+    places, n = np.empty(min(count, n), np.int32), 0
     for i in range(len(gain)):
         equal_ones -= gain[i] == least
         if gain[i] > least or (gain[i] == least > 0 and equal_ones >= 0):
@@ -167,12 +179,43 @@ def best(gain, count):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def selected(values, place, n):  # type: ignore[no-untyped-def]
+    """What would stand at a place were the first n values sorted, which are reordered (Hoare, CACM 1961)."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if j < place < i:
+            break
+        low, high = (low, j) if place <= j else (i, high)
+    return values[place]
+
+
+@njit(nogil=True, cache=True)
+def taken(values, places):  # type: ignore[no-untyped-def]
+    """`values[places]`."""
+    found = np.empty(len(places), np.float32)
+    for a in range(len(places)):
+        found[a] = values[places[a]]
+    return found
+
+
+@njit(nogil=True, cache=True)
 def gathered(gram_II, members, known, local):  # type: ignore[no-untyped-def]
     """`G[members, members]` in the corner of `local`, which grows if it must; `known` rows are there already."""
     n = len(members)
     if n > len(local):
         larger = np.empty((2 * n, 2 * n), np.float32)
-        larger[:known, :known] = local[:known, :known]
+        for a in range(known):
+            for b in range(known):
+                larger[a, b] = local[a, b]
         local = larger
     for a in range(known, n):
         row, own = gram_II[members[a]], local[a]
@@ -186,8 +229,7 @@ def gathered(gram_II, members, known, local):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def sweep_members(gram_II, members, local, w, c, until, penalty):  # type: ignore[no-untyped-def]
     """Descend on the working set, then bring the gradient of all up to date; the number of sweeps made."""
-    before, own_c = w[members], c[members]
-    own_w = before.copy()
+    before, own_w, own_c = taken(w, members), taken(w, members), taken(c, members)
     sweeps = descend(local, own_w, own_c, until, penalty)
     for a in range(len(members)):
         if own_w[a] != before[a]:
@@ -270,14 +312,15 @@ def solve_near(gram, columns, begin, num_neighbors, penalty, top_k):  # type: ig
         row[j] = 0
         near = best(promise(row, norm, penalty), num_neighbors)
         w = weights_BM[b, : len(near)]
-        items_BM[b, : len(near)] = near
-        place[near] = np.arange(len(near)).astype(np.int32)
+        for a in range(len(near)):
+            items_BM[b, a], place[near[a]] = near[a], a
         for p in range(begin.start[j], begin.start[j + 1]):
             if place[begin.column[p]] != ABSENT:
                 w[place[begin.column[p]]] = begin.value[p]
         gram_MM = gram_among(near, place, matrix, head, head_gram)
-        place[near] = ABSENT
-        local = minimize(gram_MM, row[near], norm[j], w, local, penalty)
+        for i in near:
+            place[i] = ABSENT
+        local = minimize(gram_MM, taken(row, near), norm[j], w, local, penalty)
         keep(w, top_k)
     return items_BM, weights_BM
 
@@ -301,9 +344,10 @@ def keep(w, top_k):  # type: ignore[no-untyped-def]
     """Set all but the largest `top_k` weights to 0."""
     if top_k < len(w):
         kept = best(w, top_k)
-        values = w[kept]
+        values = taken(w, kept)
         w[:] = 0
-        w[kept] = values
+        for a in range(len(kept)):
+            w[kept[a]] = values[a]
 
 
 @njit(nogil=True, cache=True)

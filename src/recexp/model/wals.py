@@ -70,6 +70,7 @@ class WALS(Factored):
         self.unobserved_weight, self.regularization, self.nu = unobserved_weight, regularization, nu
         self.num_epochs, self.num_items, self.solver = num_epochs, num_items, solver
         std = init_std / embedding_dim**0.5
+        self._kept: tuple[Tensor, Sweep] | None = None
         self.register_buffer("user_factors", torch.randn(num_users, embedding_dim) * std)
         self.register_buffer("item_factors", torch.randn(num_items, embedding_dim) * std)
 
@@ -163,8 +164,19 @@ class WALS(Factored):
         events = self._events_of(row.cpu().numpy(), item, weight, (len(query), self.num_items))
         ridge_B = self._ridge(USERS, events.count).to(self.item_factors)
         start_BK = self.item_factors.new_zeros(len(query), self.item_factors.shape[1])
-        return self._sweep_of(USERS).solve(EXACT, events, np.arange(len(query)), ridge_B, start_BK)
+        return self._sweep_of_strangers().solve(EXACT, events, np.arange(len(query)), ridge_B, start_BK)
+
+    def _sweep_of_strangers(self) -> Sweep:
+        """Of users, kept from one batch to the next while the items are the same."""
+        if self._kept is None or not _same(self._kept[0], self.item_factors):
+            self._kept = self.item_factors.clone(), self._sweep_of(USERS)
+        return self._kept[1]
 
     def encode_items(self, items: Tensor) -> Tensor:
         """q_i, [..., k]."""
         return lookup(self.item_factors, items)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """By their numbers, which many hands may change in place: to look is a small part of what the sweep costs."""
+    return (one.device, one.dtype, one.shape) == (other.device, other.dtype, other.shape) and torch.equal(one, other)

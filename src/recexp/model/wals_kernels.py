@@ -2,6 +2,9 @@
 
 Shapes: N events of all rows · K padded embedding size · n events of a row.
 Each row solves `(I + PᵀP) y = Pᵀr` with `P = √w v D^-½`; where n < K the same answer is `Pᵀ (I + PPᵀ)⁻¹ r`.
+
+The two innermost loops are written in LLVM's vectors: numba's compiler neither blocks loops nor pairs rows. They are in
+this file because numba's cache looks at the caller's file only.
 """
 
 from __future__ import annotations
@@ -9,10 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from recexp.model import wals_tile
-from recexp.model.wals_tile import COLUMNS, LANES, ROWS
+ROWS = 8
+LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
+COLUMNS = 2 * LANES
+"""A tile of 8 rows and two vectors fills the registers; eight accumulators each hide the latency of a product."""
 
 CHUNK = 512
 """Events of a long row taken at once: with the matrix they fit a core's own cache."""
@@ -23,9 +31,117 @@ LINE = 16
 TINY = 1e-30
 """A residual below it is none; it divides."""
 
-add_outer: Any = wals_tile.add_outer
-add_pulls: Any = wals_tile.add_pulls
 compiled: Any = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+built: Any = intrinsic
+
+
+@built
+def add_outer(typing: Any, C: Any, P: Any, i: Any, j: Any, n: Any, sign: Any) -> Any:
+    """`C[i:i+ROWS, j:j+COLUMNS] += sign · P[:n, i:i+ROWS]ᵀ P[:n, j:j+COLUMNS]`, both arrays contiguous by rows."""
+    return types.void(C, P, types.intp, types.intp, types.intp, sign), _build
+
+
+def _build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    C, P = (context.make_array(t)(context, builder, a) for t, a in zip(signature.args[:2], arguments, strict=False))
+    i, j, n, sign = arguments[2:]
+    tile = _Tile(builder, C.data.type.pointee)
+    sums = [[tile.zero() for _ in range(2)] for _ in range(ROWS)]
+    with cgutils.for_range(builder, n) as loop:
+        start = builder.gep(P.data, [builder.mul(loop.index, builder.extract_value(P.shape, 1))])
+        left, right = builder.gep(start, [i]), builder.gep(start, [j])
+        vectors = [tile.load(right, v) for v in range(2)]
+        for r in range(ROWS):
+            factor = tile.spread(builder.load(tile.at(left, r)))
+            for v in range(2):
+                tile.accumulate(sums[r][v], factor, vectors[v])
+    width = builder.extract_value(C.shape, 1)
+    for r in range(ROWS):
+        row = builder.gep(C.data, [builder.add(builder.mul(builder.add(i, i.type(r)), width), j)])
+        for v in range(2):
+            signed = builder.fmul(builder.load(sums[r][v]), tile.spread(sign))
+            tile.store(builder.fadd(tile.load(row, v), signed), row, v)
+    return context.get_dummy_value()
+
+
+@built
+def add_pulls(typing: Any, out: Any, V: Any, x: Any, rows: Any, weights: Any, wanted: Any) -> Any:
+    """`out += Σ_r weights[r] (wanted - <V[rows[r]], x>) V[rows[r]]`; rows side by side, for each waits for its sum."""
+    return types.void(out, V, x, rows, weights, wanted), _build_pulls
+
+
+def _build_pulls(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    out, V, x = (
+        context.make_array(t)(context, builder, a) for t, a in zip(signature.args[:3], arguments, strict=False)
+    )
+    tile = _Tile(builder, V.data.type.pointee)
+    width = builder.extract_value(V.shape, 1)
+    rows = []
+    for r, kind in enumerate(signature.args[3]):
+        row = context.cast(builder, builder.extract_value(arguments[3], r), kind, types.intp)
+        rows.append(builder.gep(V.data, [builder.mul(row, width)]))
+    sums = [tile.zero() for _ in rows]
+    vectors = builder.udiv(width, width.type(LANES))
+    with cgutils.for_range(builder, vectors) as loop:
+        place = builder.mul(loop.index, width.type(LANES))
+        x_V = tile.load(builder.gep(x.data, [place]), 0)
+        for total, row in zip(sums, rows, strict=True):
+            tile.accumulate(total, x_V, tile.load(builder.gep(row, [place]), 0))
+    pulls = []
+    for r, total in enumerate(sums):
+        missing = builder.fsub(arguments[5], tile.sum(builder.load(total)))
+        pulls.append(tile.spread(builder.fmul(builder.extract_value(arguments[4], r), missing)))
+    with cgutils.for_range(builder, vectors) as loop:
+        place = builder.mul(loop.index, width.type(LANES))
+        here = builder.gep(out.data, [place])
+        total = tile.zero()
+        builder.store(tile.load(here, 0), total)
+        for pull, row in zip(pulls, rows, strict=True):
+            tile.accumulate(total, pull, tile.load(builder.gep(row, [place]), 0))
+        tile.store(builder.load(total), here, 0)
+    return context.get_dummy_value()
+
+
+class _Tile:
+    """Vectors of `LANES` numbers; each address is only as aligned as a number is."""
+
+    def __init__(self, builder: Any, number: Any) -> None:
+        self.builder = builder
+        self.vector = ir.VectorType(number, LANES)
+        self.align = 4 if isinstance(number, ir.FloatType) else 8
+
+    def zero(self) -> Any:
+        return cgutils.alloca_once_value(self.builder, ir.Constant(self.vector, None), zfill=False)
+
+    def at(self, start: Any, place: int) -> Any:
+        return self.builder.gep(start, [ir.Constant(ir.IntType(64), place)])
+
+    def _vector_at(self, start: Any, place: int) -> Any:
+        return self.builder.bitcast(self.at(start, place * LANES), self.vector.as_pointer())
+
+    def load(self, start: Any, place: int) -> Any:
+        loaded = self.builder.load(self._vector_at(start, place))
+        loaded.align = self.align
+        return loaded
+
+    def store(self, value: Any, start: Any, place: int) -> None:
+        self.builder.store(value, self._vector_at(start, place)).align = self.align
+
+    def spread(self, number: Any) -> Any:
+        empty, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        same = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        one = self.builder.insert_element(empty, number, first)
+        return self.builder.shuffle_vector(one, one, same)
+
+    def sum(self, vector: Any) -> Any:
+        name = f"llvm.vector.reduce.fadd.v{LANES}{'f32' if self.align == 4 else 'f64'}"
+        kind = ir.FunctionType(vector.type.element, [vector.type.element, vector.type])
+        reduce = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(reduce, [ir.Constant(vector.type.element, 0), vector], fastmath=("reassoc",))
+
+    def accumulate(self, total: Any, factor: Any, vector: Any) -> None:
+        fused = ("contract",)
+        product = self.builder.fmul(factor, vector, flags=fused)
+        self.builder.store(self.builder.fadd(self.builder.load(total), product, flags=fused), total)
 
 
 @compiled
@@ -105,7 +221,8 @@ def _dual(space: Any, panel: Any, items: Any, root: Any, V: Any, scale: Any) -> 
     m = (n + COLUMNS - 1) // COLUMNS * COLUMNS
     M, P = _identity(space, m), panel[: K * (m + LANES)].reshape(K, m + LANES)
     z, y = np.zeros(m, V.dtype), np.empty(K, V.dtype)
-    z[:n] = root
+    for a in range(n):
+        z[a] = root[a]
     _transpose(P, items, z, V, scale)
     _add_gram(M, P, K, m)
     _factor(M, m)
@@ -148,9 +265,16 @@ def exact(
         if begin == end:
             X[place] = 0
         elif end - begin <= K - COLUMNS:
-            X[place] = _dual(space, panel, items, weights, V, scale) * scale
+            _scale(X[place], _dual(space, panel, items, weights, V, scale), scale)
         else:
-            X[place] = _primal(space, panel, items, weights, V, scale) * scale
+            _scale(X[place], _primal(space, panel, items, weights, V, scale), scale)
+
+
+@compiled
+def _scale(x: Any, y: Any, scale: Any) -> None:
+    """`x <- y scale`; assigned as a whole, numba would compile what it says of arrays of other shapes, for seconds."""
+    for t in range(len(x)):
+        x[t] = y[t] * scale[t]
 
 
 @compiled
@@ -198,7 +322,7 @@ def conjugate_gradient(
         scale = 1 / np.sqrt(spectrum + ridge[place])
         y = X[place] / scale if begin < end else X[place] * 0
         _descend(y, V, indices[begin:end], root[begin:end], scale, steps if begin < end else 0)
-        X[place] = y * scale
+        _scale(X[place], y, scale)
 
 
 @compiled

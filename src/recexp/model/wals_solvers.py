@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from recexp.model import wals_kernels as kernels
 from recexp.model.threads import in_threads, num_pieces
-from recexp.model.wals_tile import COLUMNS
 
 BATCH = 1 << 28
 """Numbers in the largest array of a padded batch."""
@@ -102,8 +101,10 @@ class Events:
 
     @staticmethod
     def of(row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: tuple[int, int], dtype: str) -> Events:
-        """Events in any order."""
-        return Events(csr_matrix((weight.astype(dtype), (row, column)), shape))
+        """Events in any order; those that weigh nothing are none."""
+        matrix = csr_matrix((weight.astype(dtype), (row, column)), shape)
+        matrix.eliminate_zeros()
+        return Events(matrix)
 
     def turned(self) -> Events:
         """The other side's."""
@@ -144,12 +145,15 @@ class Sweep:
         return solve(solver, events, rows, ridge_R, old_RK @ self.rotation_KK) @ self.rotation_KK.T
 
     def _on_cpu(self, solver: Solver, events: Events, rows: np.ndarray, ridge_R: Tensor, x_RK: Tensor) -> Tensor:
-        width = x_RK.shape[1]
-        V, X = (nn.functional.pad(t, (0, -width % COLUMNS)).numpy() for t in (self.other_JK, x_RK))
-        spectrum = nn.functional.pad(self.spectrum_K, (0, -width % COLUMNS), value=1.0).numpy()
-        work = (rows, *events.arrays, V, spectrum, ridge_R.numpy(), X)
+        X = _padded(x_RK)
+        work = (rows, *events.arrays, *self._arrays, ridge_R.numpy(), X)
         in_threads(lambda places: solver.kernel(places, *work), shares(events.count[rows]))
-        return torch.from_numpy(X[:, :width])
+        return torch.from_numpy(X[:, : x_RK.shape[1]])
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """V and the spectrum, as the kernels take them."""
+        return _padded(self.other_JK), _padded(self.spectrum_K, 1.0)
 
     def _in_batches(self, solver: Solver, events: Events, rows: np.ndarray, ridge_R: Tensor, x_RK: Tensor) -> Tensor:
         for places in self._batches(events.count[rows], x_RK.shape[1]):
@@ -168,6 +172,12 @@ class Sweep:
             size = max(BATCH // (width * max(int(count_R[order[done]]), width)), 1)
             yield order[done : done + size]
             done += size
+
+
+def _padded(tensor: Tensor, value: float = 0.0) -> np.ndarray:
+    """With columns up to a whole number of tiles; a copy."""
+    padded: np.ndarray = nn.functional.pad(tensor, (0, -tensor.shape[-1] % kernels.COLUMNS), value=value).numpy()
+    return padded
 
 
 def _is_cpu(tensor: Tensor) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import Logger
@@ -133,11 +133,19 @@ class Experiment:
             callbacks=[*([bar] if shown else []), *callbacks],
             enable_progress_bar=shown and isinstance(bar, ProgressBar),
             enable_model_summary=False,
-            **settings,
+            **{"accelerator": self.accelerator, **settings},
         )
         if trainer.limit_test_batches == 0:
             raise RecexpError("trainer.limit_test_batches=0: an experiment without a test has no result; drop it.")
         return trainer
+
+    @property
+    def accelerator(self) -> Any:
+        """The trainer's, but the CPU where that is Apple's GPU and the fit needs 64 bits: MPS has no float64."""
+        asked = self.config.trainer.accelerator
+        apples = asked == "mps" or (asked in ("auto", "gpu") and torch.backends.mps.is_available())
+        fit: Any = get_class(self.config.fit._target_)
+        return "cpu" if apples and fit.in_64_bits else asked
 
     def for_epochs(self, num_epochs: int) -> Experiment:
         """The same experiment for so many epochs, come what may."""

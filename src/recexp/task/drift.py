@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 from torch import Tensor
 
+from recexp.data.aligned import numbers
 from recexp.errors import RecexpError
 from recexp.eval.protocol import Evaluation, Full
 from recexp.eval.segments import Segments
@@ -63,18 +64,29 @@ def rows_touched(update: Update, news: News) -> dict[str, int]:
     }
 
 
-def change(run_sizes: tuple[int, int], old: Recommender, new: Recommender) -> dict[str, dict[str, float]]:
-    """|new - old| / |old| of the rows that both have, mean and max, for each tensor with a row per user or item."""
+Ids = tuple[pl.Series, pl.Series]
+"""Raw ids of one side, before and after; the row is the dense id."""
+
+
+def change(sides: Sequence[Ids], old: Recommender, new: Recommender) -> dict[str, dict[str, float]]:
+    """|new - old| / |old| of the rows of the same ids, mean and max, for each tensor with a row per user or item."""
     found, after = {}, new.state_dict()
     for name, was in old.state_dict().items():
-        now = after[name].cpu()
-        if was.dim() and len(was) in run_sizes and was.shape[1:] == now.shape[1:]:
-            was_RD, now_RD = (t.float().flatten(1) if t.dim() > 1 else t.float()[:, None] for t in (was.cpu(), now))
-            size_R = was_RD.norm(dim=1)
-            moved_R = ((now_RD[: len(was)] - was_RD).norm(dim=1) / size_R)[size_R > 0]
-            if len(moved_R):
-                found[name] = {"mean": float(moved_R.mean()), "max": float(moved_R.max())}
+        now = after[name]
+        for ids, new_ids in sides:
+            if was.shape[:1] == (len(ids),) and now.shape == (len(new_ids), *was.shape[1:]):
+                moved_R = moved(was.cpu(), now.cpu()[numbers(ids, new_ids)])
+                if len(moved_R):
+                    found[name] = {"mean": float(moved_R.mean()), "max": float(moved_R.max())}
+                break
     return found
+
+
+def moved(was: Tensor, now: Tensor) -> Tensor:
+    """How far each row went, by its size before; rows that were zero are left out."""
+    was_RD, now_RD = (t.float().flatten(1) if t.dim() > 1 else t.float()[:, None] for t in (was, now))
+    size_R = was_RD.norm(dim=1)
+    return ((now_RD - was_RD).norm(dim=1) / size_R)[size_R > 0]
 
 
 def newest(update: Update, news: News, way: Way) -> dict[str, Any]:
@@ -92,7 +104,8 @@ def newest(update: Update, news: News, way: Way) -> dict[str, Any]:
         questions = protocol.on(split, split.test, news.dataset, SEED)
     except RecexpError:
         return {"users": 0}  # all of them repeat what their user had met
-    narrow = protocol.on(split, Holdout(known, target), news.dataset, SEED)
+    same = target[np.isin(target.user, questions.users)]  # the version before has not met what it does not know
+    narrow = protocol.on(split, Holdout(known, same), news.dataset, SEED)
     answers = {
         "before": asked(narrow, before(update, news), update.config),
         "after": asked(questions, way(update, smaller), update.config),
@@ -172,11 +185,12 @@ def sample(users: np.ndarray, config: DictConfig) -> np.ndarray:
 def report(update: Update, news: News, after: Served, way: Way) -> dict[str, Any]:
     """All but the newest events' metrics."""
     refitted = refit(update, news) if update.config.compare_refit and way is not refit else None
-    sizes = len(update.run.users), len(update.run.items)
+    run, dataset = update.run, news.dataset
+    sides = (run.users, dataset.users["user"]), (run.items, dataset.items["item"])
     return {
         "mode": update.config.mode,
         "rows": rows_touched(update, news),
-        "change": change(sizes, update.run.model, after.model),
+        "change": change(sides, run.model, after.model),
         "overlap": overlaps(update, news, after, refitted),
     }
 

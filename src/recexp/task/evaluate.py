@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from recexp.errors import RecexpError
 from recexp.eval.protocol import Result
 from recexp.fit.base import Evaluated
+from recexp.store import CURRENT, home
 from recexp.task import show
 from recexp.task.job import Job
 from recexp.task.ranks import ranks
@@ -21,8 +22,8 @@ def evaluate(config: DictConfig, job: Job) -> None:
     run = Run(config.run, config)
     with show.waiting("reading the run and its data"):
         model = run.served  # a run that cannot be loaded is refused before anything is written
+        refuse_what_it_learned(run)
         identity, experiment = run.experiment.identity(), run.tested
-        refuse_what_it_learned(run, identity["data"])
     trainer, loggers = experiment.trainer(), experiment.loggers(job.folder.path)
     job.rank = trainer.global_rank
     job.begin(config, parent=run.facts.get("id"), **identity)
@@ -40,13 +41,18 @@ def evaluate(config: DictConfig, job: Job) -> None:
         conclude(run, module, job)
 
 
-def refuse_what_it_learned(run: Run, data: str) -> None:
-    """Raises: RecexpError where an updated version would be tested on events that it learned from."""
-    if "learned_from" in run.facts and data == run.facts["data"]:
+def refuse_what_it_learned(run: Run) -> None:
+    """Raises: RecexpError where an updated version would be tested on data that it learned from."""
+    learned = [run.facts["data"], *run.facts["learned_from"]] if "learned_from" in run.facts else []
+    data = run.experiment.data.dataset.sha256 if learned else ""
+    if data in learned:
+        what = "its own data" if data == run.facts["data"] else "data that the run before it, or an update, was given"
         raise RecexpError(
-            f"{run.path} learned from {run.facts['learned_from']} in its data, the test part too: tested on that, it "
-            "would look better than it is. How it did on the newest events is in its drift.json; to test it, give "
-            "later ones: data=table data.path=FILE."
+            f"{run.path} would be tested on {what} (its hash is {data[:12]}…), and it learned from everything in that, "
+            "the test part too: it would look better than it is. Allowed is data that it has not seen: type "
+            f"data=table data.path=FILE with later events. How it did on the newest ones is in "
+            f"{run.path / 'drift.json'}; the run as it was fitted is tested after removing "
+            f"{home(run.path) / CURRENT}."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -19,6 +20,8 @@ from recexp import config, facts
 from recexp.errors import RecexpError
 from recexp.fit.prune import Pruned
 from recexp.store import LOGIN, REMOVED, Folder, secrets
+
+log = logging.getLogger("recexp")
 
 TERMINATED = 143
 """The exit status of a process that SIGTERM ended, as shells say it."""
@@ -120,7 +123,8 @@ class Job:
         seconds = round(self.spent + time.perf_counter() - self._started, 3)
         self.folder.update_run(finished=_now(), seconds=seconds, peak_memory_mb=facts.peak_memory_mb(), **more)
         for logger in self.loggers:
-            _log_outcome(logger, self.folder.run(), self.folder.metrics())
+            with _forgiving(logger):
+                _log_outcome(logger, self.folder.run(), self.folder.metrics())
 
     def fail(self, error: BaseException) -> None:
         """Say in the folder why there are no results; results that stand there stay."""
@@ -131,7 +135,8 @@ class Job:
         """Close what stays open: one W&B run per job."""
         for logger in self.loggers:
             if hasattr(logger, "close"):
-                logger.close(exit_code)
+                with _forgiving(logger):
+                    logger.close(exit_code)
 
     def discard(self) -> None:
         """If nothing was begun here, take away the empty folder that Hydra made."""
@@ -144,6 +149,16 @@ class Job:
                 folder.rmdir()
             except OSError:
                 break
+
+
+@contextmanager
+def _forgiving(logger: Any) -> Iterator[None]:
+    """What a logger cannot do at the end is no failure of the run: its results stand in the folder."""
+    try:
+        yield
+    except Exception as error:
+        why = next(iter(str(error).splitlines()), "")
+        log.warning("%s did not take the end of the run (%s: %s).", type(logger).__name__, type(error).__name__, why)
 
 
 def _log_outcome(logger: Any, run: Mapping[str, Any], metrics: Mapping[str, float]) -> None:

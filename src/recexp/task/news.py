@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
+from recexp.data.base import prepare
 from recexp.errors import RecexpError, nearest
 from recexp.store import NEWS
 from recexp.task.assemble import make
@@ -29,12 +30,14 @@ class News:
     Attributes:
         data: the config of it all.
         events: all since the run was fitted, raw ids, in the order in which they became known.
+        learned_from: hashes of all data that was learned from up to now, the newest by itself, and together with all.
         dataset: all events under the run's dense ids, new users and items behind.
         fresh: which of the dataset's events are new to the run, [N] bool.
     """
 
     data: dict[str, Any]
     events: pl.DataFrame
+    learned_from: Sequence[str]
     dataset: Dataset
     fresh: np.ndarray
 
@@ -59,7 +62,10 @@ def read(config: DictConfig, run: Run) -> News:
     updated = saved["_target_"] == EXTENDED
     source = cast(dict[str, Any], saved["source"] if updated else saved)
     base: Dataset = _made(source).load()
-    events = _given(config, source, base)
+    table = _given(config, source, base)
+    events = table.events()
+    own = _hash(table, events)
+    events = _counting(config, table, events, base)
     columns = {name: name for name in events.columns}
     data = {"_target_": EXTENDED, "source": source, "new": _table(NEWS, columns, source)}
     extended = _made(data)
@@ -73,7 +79,17 @@ def read(config: DictConfig, run: Run) -> News:
             f"new={config.new}: {run.path} knows all of its {events.height:,} events already, and "
             f"data.filters.duplicates={_filters(source)['duplicates']}. Type new=FILE, one with newer events."
         )
-    return News(data, whole, dataset, fresh)
+    learned_from = [*run.facts.get("learned_from", [run.facts["data"]]), *own, dataset.sha256]
+    return News(data, whole, learned_from, dataset, fresh)
+
+
+def _hash(table: Any, events: pl.DataFrame) -> list[str]:
+    """Of the new events as a source of their own, where they are enough to be one."""
+    label = "label" if table.label else None
+    try:
+        return [prepare("new", events, label, table.filters, *table.features.tables(None, None)).sha256]
+    except RecexpError:
+        return []
 
 
 def _made(node: Mapping[str, Any]) -> Any:
@@ -93,21 +109,28 @@ def _table(path: str, columns: Mapping[str, str | None], source: Mapping[str, An
     return {**whole, "context": [], "features": FEATURES}  # of new events, circumstances and features are unknown
 
 
-def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> pl.DataFrame:
+def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> Any:
+    """`new` as a table.
+
+    Raises:
+        RecexpError: there is no such file or column.
+    """
+    found = _made(_table(config.new, {"user": "user", "item": "item"}, source)).columns()
+    return _made(_table(config.new, _columns(config, source, base.timed, found), source))
+
+
+def _counting(config: DictConfig, table: Any, events: pl.DataFrame, base: Dataset) -> pl.DataFrame:
     """The events of `new` that count, in order of time: user, item, weight, and time and label where the data has them.
 
     Raises:
-        RecexpError: there is no such file or column, or no event in it that counts.
+        RecexpError: there is none.
     """
-    found = _made(_table(config.new, {"user": "user", "item": "item"}, source)).columns()
-    columns = _columns(config, source, base.timed, found)
-    table = _made(_table(config.new, columns, source))
-    events: pl.DataFrame = table.filters.rated(table.events())
+    events = table.filters.rated(events)
     if events.is_empty():
         raise RecexpError(f"new={config.new}: there are no events in it (data.filters.min_rating was applied).")
     if "weight" not in events.columns:
         events = events.with_columns(weight=pl.lit(1.0, pl.Float32))
-    kept = ["user", "item", *(["time"] if base.timed else []), "weight", *(["label"] if columns["label"] else [])]
+    kept = ["user", "item", *(["time"] if base.timed else []), "weight", *(["label"] if table.label else [])]
     return events.select(kept)
 
 

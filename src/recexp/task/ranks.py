@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -68,7 +68,8 @@ def _started(num_devices: int, job: Job) -> Iterator[None]:
     try:
         yield
         for process in others:
-            process.wait(GRACE)
+            with suppress(subprocess.TimeoutExpired):  # the results are there: it is ended below
+                process.wait(GRACE)
     finally:
         over.set()
         for process in others:

@@ -18,9 +18,6 @@ from recexp.task.run import Run
 from recexp.task.served import Served
 from recexp.task.ways import Update, Way, way
 
-EVERYTHING = "everything"
-"""What a version learned from: there is no test part left."""
-
 
 def update(config: DictConfig, job: Job) -> None:
     """Write a whole new version, then make it the one in use; until then nothing that others read is touched.
@@ -65,7 +62,7 @@ def begin(update: Update, news: News, job: Job) -> None:
     with open_dict(config):
         config.data = news.data
     job.choices["data"] = "extended"
-    identity = {"data": news.dataset.sha256, "learned_from": EVERYTHING, "epochs": update.epochs}
+    identity = {"data": news.dataset.sha256, "learned_from": news.learned_from, "refit_epochs": update.refit_epochs}
     job.begin(config, parent=update.run.facts.get("id"), mode=config.mode, **identity)
 
 

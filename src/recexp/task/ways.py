@@ -38,9 +38,9 @@ class Update:
     scratch: Path
 
     @property
-    def epochs(self) -> int:
+    def refit_epochs(self) -> int:
         """Of a fit from scratch: as many as were best for the run."""
-        known = self.run.facts.get("epochs")
+        known = self.run.facts.get("refit_epochs")
         return best_epochs(Experiment(self.config), self.run.folder.checkpoints) if known is None else int(known)
 
     def grown(self, dataset: Dataset) -> Growable:
@@ -87,7 +87,7 @@ def refresh(update: Update, news: News) -> Served:
 def refit(update: Update, news: News) -> Served:
     """From scratch, on all events, with the run's own settings."""
     model = new_model(update.config, news.dataset.num_users, news.dataset.num_items)
-    return update.trained(model, news.dataset, update.epochs)
+    return update.trained(model, news.dataset, update.refit_epochs)
 
 
 WAYS: dict[str, tuple[type, Way]] = dict(
