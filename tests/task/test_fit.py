@@ -86,12 +86,13 @@ def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(
     asked += ["fit.batch_size=32", "fit.patience=null"] if model != "popularity" else []
     whole = run(*asked, "hydra.run.dir=whole")
     kill_after_a_checkpoint(asked, 0.1)  # in the next epoch
-    spent = torch.load("killed/checkpoints/last.ckpt", weights_only=True)["spent"]
+    last = torch.load("killed/checkpoints/last.ckpt", weights_only=True)
+    assert 0 < last["spent"] < 1000
+    torch.save({**last, "spent": 1000.0}, "killed/checkpoints/last.ckpt")
     resumed = recexp.run("resume=killed")
     assert timeless(resumed.metrics) == timeless(whole.metrics)
     assert resumed.facts["status"] == "finished"
     first, second = (sitting["command"] for sitting in resumed.facts["sittings"])
     assert second == "python -m recexp resume=killed"
     assert resumed.facts["command"] == first != second
-    alone = torch.load("killed/checkpoints/last.ckpt", weights_only=True)["spent"]
-    assert spent < alone <= resumed.metrics["time/fit_s"] < resumed.facts["seconds"]
+    assert 1000 < resumed.metrics["time/fit_s"] < resumed.facts["seconds"]

@@ -29,7 +29,8 @@ def evaluate(config: DictConfig, job: Job) -> None:
     job.begin(config, parent=run.facts.get("id"), **identity)
     job.log_with(loggers)
     module = Evaluated(
-        model,
+        validation_users=None,
+        model=model,
         evaluations={"test": experiment.test},
         checkpoints=job.folder.checkpoints,
         monitor=experiment.protocol.monitor,
