@@ -22,7 +22,11 @@ from recexp.targets import TRAINER, annotated, configured, matches, refuse_forei
 
 MANY = 1e300
 BOUNDS: dict[str, tuple[float, float, str]] = {
-    r"(embedding_dim|hidden_dims?|batch_size|max_length|max_epochs|patience|k|epochs|sample)": (1, MANY, "at least 1"),
+    r"(embedding_dim|hidden_dims?|batch_size|max_length|max_epochs|patience|k|epochs|sample|validation_users)": (
+        1,
+        MANY,
+        "at least 1",
+    ),
     r"num_(layers|heads|negatives|epochs|steps)|accumulate_grad_batches|check_val_every_n_epoch": (
         1,
         MANY,
@@ -37,7 +41,7 @@ BOUNDS: dict[str, tuple[float, float, str]] = {
     ),
     r"(min_(user|item|epochs)|limit_\w+_batches|overfit_batches|num_sanity_val_steps)": (0, MANY, "at least 0"),
     r"dropout": (0, 1 - 1e-9, "from 0 to below 1, such as 0.1"),
-    r"head_share": (0, 1, "from 0 to 1, such as 0.2"),
+    r"(head|mask|last)_share": (0, 1, "from 0 to 1, such as 0.2"),
     r"seed": (0, 2**32 - 1, "from 0 to 4294967295"),
 }
 """Names mean the same everywhere, so their ranges do too."""

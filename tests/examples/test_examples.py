@@ -101,10 +101,21 @@ def test_a_model_that_answers_one_question_refuses_many(run: Callable[..., Run])
         run("model=mf", "examples=masked")
 
 
-@pytest.mark.parametrize("examples", ["events", "masked", "next_items"])
-@pytest.mark.parametrize("model", ["bert4rec", "sasrec"])
-def test_models_of_sequences_learn_from_any(
-    model: str, examples: str, run: Callable[..., Run], on_checkerboard: list[str]
+def test_a_model_that_hides_what_is_asked_refuses_to_be_asked_for_all(run: Callable[..., Run]) -> None:
+    with pytest.raises(recexp.RecexpError, match="examples=masked"):
+        run("model=bert4rec", "examples=next_items")
+
+
+LEARNT = ["model.embedding_dim=16", "model.layers.dropout=0", "optimizer.lr=0.01", "trainer.max_epochs=40"]
+
+
+@pytest.mark.parametrize("negatives", ["full", "uniform", "in_batch"])
+@pytest.mark.parametrize(
+    ("model", "examples"), [("bert4rec", "masked"), ("sasrec", "masked"), ("sasrec", "next_items")]
+)
+def test_models_of_sequences_learn_from_whole_histories(
+    model: str, examples: str, negatives: str, run: Callable[..., Run], on_checkerboard: list[str]
 ) -> None:
-    done = run(*on_checkerboard, f"model={model}", f"examples={examples}", "trainer.max_epochs=2", "eval.k=[1]")
-    assert done.facts["status"] == "finished"
+    asked = [f"model={model}", f"examples={examples}", f"negatives={negatives}", *LEARNT, "fit.batch_size=40"]
+    done = run(*on_checkerboard, *asked, "fit.patience=null", "trainer.check_val_every_n_epoch=40", "eval.k=[1]")
+    assert done.metrics["test/hr@1"] > 0.5 > 5 * done.metrics["popularity/hr@1"]

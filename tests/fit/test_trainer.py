@@ -133,6 +133,27 @@ def test_validation_on_a_sample_asks_the_same_users_each_time(
     assert len(asked) - len(later) - 1 == 2, "the test of the model and of the control asks all 60"
 
 
+def test_evaluation_is_in_32_bits_where_training_is_mixed(run: Callable[..., Run]) -> None:
+    done = run(*WHOLE, "trainer.max_epochs=2", "trainer.precision=bf16-mixed", "eval.metrics=[mrr]", "eval.k=[40]")
+    again = recexp.run("task=evaluate", f"run={done.path}", "trainer=cpu", "trainer.precision=32-true")
+    assert again.metrics["test/mrr@40"] == done.metrics["test/mrr@40"]
+
+
+def test_dropout_does_not_repeat_what_draws_the_examples(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    begin = Evaluated.on_train_epoch_start
+
+    def recorded(self: Evaluated) -> None:
+        begin(self)
+        seeds.extend([torch.initial_seed(), self.generator.initial_seed()])
+
+    monkeypatch.setattr(Evaluated, "on_train_epoch_start", recorded)
+    run(*WHOLE, "trainer.max_epochs=2")
+    assert len(set(seeds)) == 4
+
+
 def test_compiling_reaches_the_model(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[object] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: modes.append((type(self).__name__, how)))

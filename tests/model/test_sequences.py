@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -12,6 +14,7 @@ from recexp.errors import RecexpError
 from recexp.model.base import PairScorer
 from recexp.model.sequences import Asked, Reader, buckets, compact, cosine
 from recexp.task.assemble import new_model
+from recexp.task.run import Run
 from recexp.types import PAD, Query
 
 MODELS = ["bert4rec", "sasrec"]
@@ -162,6 +165,11 @@ def test_cosine_positions_are_the_formula_and_no_weights() -> None:
     assert torch.equal(reader.position, position_LD)
     assert "reader.position" not in dict(scorer.named_parameters())
     assert "reader.position" in dict(fresh("bert4rec").named_parameters())
+
+
+def test_sasrec_may_not_see_what_it_is_asked_for(run: Callable[..., Run]) -> None:
+    with pytest.raises(RecexpError, match="would see the items"):
+        run("model=sasrec", "model.layers.view=all")
 
 
 def test_unknown_positions_are_refused() -> None:

@@ -78,7 +78,7 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(run: Callable[..., Run]) 
     assert timeless(again.metrics) == before
 
 
-@pytest.mark.parametrize("model", ["two_tower", "popularity"])
+@pytest.mark.parametrize("model", ["two_tower", "bert4rec", "popularity"])
 def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(
     model: str, run: Callable[..., Run], kill_after_a_checkpoint: Callable[[list[str], float], None]
 ) -> None:

@@ -17,9 +17,11 @@ class Examples(Protocol):
 
     Attributes:
         asks_many: whether a row may ask several questions (`query.asked`); not every model can answer that.
+        asks_all: whether it asks for every item of a history that something stands before.
     """
 
     asks_many: bool
+    asks_all: bool
 
     def count(self, train: Interactions) -> int:
         """Rows of an epoch."""

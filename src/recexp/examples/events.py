@@ -16,7 +16,7 @@ class Events:
         rows [B] -> query of B, its history the events before in time order; positive [B].
     """
 
-    asks_many = False
+    asks_many, asks_all = False, False
 
     def count(self, train: Interactions) -> int:
         return len(train)

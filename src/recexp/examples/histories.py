@@ -20,7 +20,7 @@ class Histories:
         max_length: events of a history at most [count].
     """
 
-    asks_many = True
+    asks_many, asks_all = True, False
 
     def __init__(self, max_length: int) -> None:
         self.max_length = max_length

@@ -15,7 +15,8 @@ class Masked(Histories):
     Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer",
     CIKM 2019, section 3.6: the Cloze task, and samples that only mask the last item, as in inference.
     Differs from the paper: masks are drawn anew in each epoch instead of ten times in advance; a history of which
-    nothing was drawn asks for its last item; only the newest events of a history are used, not windows of all.
+    nothing was drawn asks for its last item; only the newest events of a history are used, not windows of all;
+    users with a single event are left out.
 
     Args:
         mask_share: rho [0..1].

@@ -42,6 +42,7 @@ class Evaluated(pl.LightningModule):
     """Whether some of the work is in 64 bits, which Apple's GPUs do not have."""
 
     results: dict[str, Result]
+    generator: torch.Generator
 
     def __init__(
         self,
@@ -107,6 +108,12 @@ class Evaluated(pl.LightningModule):
         drawn = np.random.default_rng(SAMPLE_SEED).permutation(count)[: self.validation_users]
         return torch.from_numpy(np.sort(drawn))
 
+    @property
+    def notes(self) -> list[str]:
+        """What of the validation is not as its protocol says."""
+        count, whole = (len(self.asked), len(self.evaluations["val"].users)) if "val" in self.evaluations else (0, 0)
+        return [f"validation asked {count:,} of {whole:,} users, the same ones each time"] if count < whole else []
+
     def evaluation_loader(self, data: DataModule, part: str) -> Rows | list[Any]:
         """Chunks of the users that an evaluation asks: a sample in validation if asked for; nothing if no such part."""
         if part not in self.evaluations:
@@ -120,9 +127,15 @@ class Evaluated(pl.LightningModule):
         self.spent = checkpoint["spent"]
 
     def on_train_epoch_start(self) -> None:
-        """An epoch draws the same numbers whether it is reached in one go or after a resume."""
-        state = np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1, np.uint64)
-        torch.manual_seed(int(state[0] >> np.uint64(1)))
+        """An epoch draws the same numbers whether it is reached in one go or after a resume; each rank its own.
+
+        What is drawn outside the model (examples, negatives) comes from `generator`: dropout must not repeat it.
+        """
+        rank = self.trainer.global_rank
+        state = np.random.SeedSequence([self.seed, self.current_epoch, rank]).generate_state(2, np.uint64)
+        inside, outside = (int(word >> np.uint64(1)) for word in state)
+        torch.manual_seed(inside)
+        self.generator = torch.Generator(self.device).manual_seed(outside)
 
     def on_validation_epoch_start(self) -> None:
         self.evaluations["val"].reset()
@@ -131,10 +144,15 @@ class Evaluated(pl.LightningModule):
         self.evaluations["test"].reset()
 
     def validation_step(self, rows: Tensor) -> None:
-        self.evaluations["val"].update(self.model.score, self.asked[rows], self.device)
+        self._ask("val", self.asked[rows.cpu()])
 
     def test_step(self, rows: Tensor) -> None:
-        self.evaluations["test"].update(self.model.score, rows, self.device)
+        self._ask("test", rows)
+
+    def _ask(self, part: str, rows: Tensor) -> None:
+        """Training may be in mixed precision; scores rounded to 8 bits would tie what they should tell apart."""
+        with torch.autocast(self.device.type, enabled=False):
+            self.evaluations[part].update(self.model.score, rows, self.device)
 
     def on_validation_epoch_end(self) -> None:
         self._conclude("val")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
@@ -69,6 +68,11 @@ class Gradient(Evaluated):
                 f"{type(examples).__name__} asks several questions of one history, and {type(self.model).__name__} "
                 "answers one. Type examples=events, or a model of sequences such as model=sasrec."
             )
+        if examples.asks_all and self.model.hides_asked:
+            raise RecexpError(
+                f"{type(examples).__name__} asks for every item of a history, and {type(self.model).__name__} hides "
+                "what is asked for: nothing would be left to see. Type examples=masked."
+            )
         self.batch_size = batch_size
         self.patience = patience
         self.compile_mode = compile
@@ -106,8 +110,6 @@ class Gradient(Evaluated):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        rank = self.trainer.global_rank
-        self.generator = torch.Generator(self.device).manual_seed(torch.initial_seed() + rank)
         self._refresh_negatives()
 
     def _refresh_negatives(self) -> None:

@@ -18,7 +18,8 @@ class GBCE(nn.Module):
         L = -1/(k + 1) (log sigma(s+)^beta + sum over i- of log(1 - sigma(s-)))
         beta = alpha (t (1 - 1/alpha) + 1/alpha),   alpha = k / (|I| - 1)
 
-    t = 0 is plain binary cross-entropy; t = 1 makes sigma(s) the probability that sampling distorts.
+    t = 0 is plain binary cross-entropy; t = 1 makes sigma(s) the probability that sampling distorts. With the whole
+    catalogue (negatives=full) there is nothing to take out: beta = 1 whatever t. The paper draws 256 negatives.
     Petrov & Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation Trained with Negative Sampling",
     RecSys 2023, eq. 6-8.
     Differs from the paper: a mean over valid entries; rows with label <= 0 have no positive and do not count.

@@ -24,10 +24,12 @@ class PairScorer(Recommender):
 
     Attributes:
         answers_many: whether it heeds `query.asked`, several questions about one history.
+        hides_asked: whether it hides all that is asked for, rather than all that follows a question.
     """
 
     num_items: int
     answers_many = False
+    hides_asked = False
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:
         if items is None:

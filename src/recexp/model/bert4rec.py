@@ -21,8 +21,9 @@ class BERT4Rec(Factored):
 
     Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer",
     CIKM 2019, sections 3.2-3.6; to recommend, [mask] is put behind the history.
-    Differs from the paper: positions count from the end; weights start normal instead of truncated normal; attention
-    dropout as in `Transformer`; the users have no embedding of their own in the paper either, so anybody is served.
+    Differs from the paper: positions count from the end; items and positions start normal instead of truncated
+    normal, projections as torch's do; no warm-up, decay or clipping unless asked for; attention dropout as in
+    `Transformer`; the users have no embedding of their own in the paper either, so anybody is served.
 
     Args:
         embedding_dim: d, size of e_i and h_t [count].
@@ -35,6 +36,7 @@ class BERT4Rec(Factored):
     """
 
     answers_many = True
+    hides_asked = True
 
     def __init__(
         self,

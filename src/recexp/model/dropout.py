@@ -25,16 +25,16 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self.threshold = round(p * LEVELS)
+        self.threshold = min(round(p * LEVELS), LEVELS - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.threshold:
+        if not self.training or not self.p:
             return x
         return x * self.scaled_mask(x.shape, x) if x.device.type == "cpu" else F.dropout(x, self.p)
 
     def whole_rows(self, x: Tensor) -> Tensor:
         """The same for rows, zero or scaled as a whole: one draw for all numbers along the last axis."""
-        if not self.training or not self.threshold:
+        if not self.training or not self.p:
             return x
         shape = torch.Size([*x.shape[:-1], 1])
         mask = self.scaled_mask(shape, x) if x.device.type == "cpu" else F.dropout(x.new_ones(shape), self.p)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from recexp.errors import RecexpError
 from recexp.model.base import Factored, lookup
 from recexp.model.dropout import Dropout
 from recexp.model.sequences import Asked, Reader
@@ -21,7 +22,8 @@ class SASRec(Factored):
 
     Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section 3; with loss=softmax and
     negatives=full it is SASRec+ of Klenitskiy & Vasilev, RecSys 2023.
-    Differs from the paper: a learned start, so that an empty history has an answer; positions count from the end;
+    Differs from the paper: a learned start before the first item, so that any history has an answer (that to an empty
+    one is never asked for in training); positions count from the end;
     the norm stands before keys and values too; attention dropout as in `Transformer`; no binary cross-entropy with
     one negative unless asked for (loss=ce negatives=uniform).
 
@@ -48,6 +50,11 @@ class SASRec(Factored):
         num_items: int,
     ) -> None:
         super().__init__()
+        if layers.view != "earlier":
+            raise RecexpError(
+                f"model.layers.view={layers.view}: SASRec would see the items that it is asked for. Drop it, or type "
+                "model=bert4rec, which hides them."
+            )
         self.num_items, self.max_length = num_items, max_length
         tokens = nn.Parameter(torch.randn(num_items + 1, embedding_dim) * init_std)
         self.reader = Reader(tokens, max_length, positions, math.sqrt(embedding_dim), Dropout(layers.dropout), layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def measured(experiment: Experiment, module: Evaluated, part: str) -> dict[str, 
 
 def conclude(experiment: Experiment, module: Evaluated, job: Job, metrics: dict[str, float], steps: int) -> None:
     """Write and show what was found."""
-    result = module.results["test"]
+    result = replace(module.results["test"], notes=[*module.notes, *module.results["test"].notes])
     metrics |= experiment.popularity()
     leave(experiment, module, job)
     job.finish(metrics, steps=steps, alarms=result.alarms, notes=result.notes)
