@@ -48,7 +48,7 @@ def curve(path: Path, metric: str) -> dict[int, float]:
     if not path.exists():
         return {}
     with path.open(newline="") as file:
-        return {int(row["epoch"]) + 1: float(row[metric]) for row in csv.DictReader(file) if row.get(metric)}
+        return {int(float(row["epoch"])) + 1: float(row[metric]) for row in csv.DictReader(file) if row.get(metric)}
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ from recexp.model.wals_solvers import Cholesky
 from recexp.task.assemble import Experiment
 from recexp.types import Interactions
 
+THREADS = torch.get_num_threads()
+"""Ours at every epoch: a peer's limit on the threads of its own BLAS reaches torch too, and stays."""
+
 KINDS = ("cholesky", "conjugate_gradient", "block")
 
 
@@ -65,10 +68,9 @@ def measured(experiment: Experiment, dim: int, epochs: int, peers: Sequence[str]
     fits |= {(p, kind): PEERS[p][0](train, matrix, dim, kind) for p in peers for kind in KINDS if kind in PEERS[p][1]}
     taken: dict[tuple[str, str], list[float]] = {who: [] for who in fits}
     quality: dict[tuple[str, str], list[float]] = {who: [] for who in fits}
-    threads = torch.get_num_threads()
     for _ in range(epochs):
         for who, fit in fits.items():
-            torch.set_num_threads(threads)  # a peer's limit on its own BLAS reaches further
+            torch.set_num_threads(THREADS)
             taken[who].append(fit.epoch())
             quality[who].append(ndcg(experiment, fit.factors()))
     flops = 2 * matrix.nnz * dim**2 + sum(matrix.shape) * (dim**3 / 3 + 2 * dim**2)
@@ -78,6 +80,7 @@ def measured(experiment: Experiment, dim: int, epochs: int, peers: Sequence[str]
 
 def warm_up(train: Any, matrix: csr_matrix, dim: int) -> None:
     """Compile, outside the clock."""
+    torch.set_num_threads(THREADS)
     for kind in SOLVERS:
         Recexp(train, matrix, dim, kind).epoch()
 
@@ -168,7 +171,7 @@ def circumstances(peers: Sequence[str]) -> dict[str, Any]:
         "commit": known["git"],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": known["hardware"],
-        "threads": torch.get_num_threads(),
+        "threads": THREADS,
         "versions": {**known["versions"], **{name: metadata.version(name) for name in peers}},
     }
 
