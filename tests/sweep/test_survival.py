@@ -261,6 +261,7 @@ def test_a_trial_whose_job_still_runs_is_left_alone(tmp_path: Path, claiming: An
     assert not (own.settings.folder / "0" / JOB_LOCK).exists()
     adopted = own.next()
     assert adopted is not None and adopted.trial.number == 0
+    assert own.study.get_trials()[0].user_attrs[marks.BEAT] > 0, "those elsewhere see that it goes on"
 
 
 def test_a_trial_that_had_just_finished_is_not_failed(tmp_path: Path, claiming: Any) -> None:

@@ -76,9 +76,7 @@ class Claims:
         """See to a trial that nobody runs any more: it had ended, or goes on here, or is queued again."""
         if marks.WITHDRAWN in trial.user_attrs:
             self.outcomes.mark(trial, marks.WITHDRAWN, "withdrawn")
-        elif (
-            self.lease.is_alive(trial, self.settings.grace) or self._is_at_work(trial) or self.outcomes.conclude(trial)
-        ):
+        elif self._is_at_work(trial) or self.outcomes.conclude(trial):
             return None
         elif int(trial.user_attrs.get(marks.DEATHS, 0)) >= LIVES:
             self.outcomes.fail(trial, str(trial.user_attrs.get(marks.DEATH, "its process died")))
@@ -111,7 +109,8 @@ class Claims:
                 return
 
     def _adopted(self, trial: FrozenTrial) -> Claim:
-        for mark, value in ((marks.BEGAN, time.time()), (marks.WORKER, self.lease.worker)):
+        now = time.time()
+        for mark, value in ((marks.BEGAN, now), (marks.BEAT, now), (marks.WORKER, self.lease.worker)):
             self.study._storage.set_trial_user_attr(trial._trial_id, mark, value)
         return Claim(trial, self.space.overrides(trial.params))
 
