@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 import pytest
 from hydra.core.utils import JobStatus
+from omegaconf import OmegaConf
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from rich.console import Console
@@ -114,6 +115,13 @@ def test_a_key_that_is_added_or_gone_makes_another_study(tmp_path: Path) -> None
         rehearsal.refuse_another_study(study, before, given)
         with pytest.raises(RecexpError, match=r"trainer\.max_steps was .* and is now"):
             rehearsal.refuse_another_study(study, now, given)
+
+
+def test_what_stands_fixed_in_a_space_is_part_of_the_study(tmp_path: Path) -> None:
+    config = OmegaConf.create({"trainer": {"max_epochs": 3}, "seed": 1})
+    fixed = ["trainer.max_epochs=5", "model=mf", "logger.mode=offline"]
+    found = rehearsal.identity(settings(tmp_path / "study", 1), pretend.space(*pretend.LINES), fixed, config)
+    assert found["config"] == {"trainer.max_epochs": 5, "seed": 1}
 
 
 def test_a_lock_is_seen_where_only_writers_can_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
