@@ -6,9 +6,11 @@ import math
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from recexp.errors import RecexpError
+from recexp.sweep.settings import read_space
 from recexp.sweep.space import Parameter, Space, parameter
 
 
@@ -30,6 +32,7 @@ def read(typed: str, condition: str | None = None) -> Parameter:
         ("a=range(0,1,0.25)", FloatDistribution(0.0, 0.75, step=0.25)),
         ("a=choice(16,32)", CategoricalDistribution([16, 32])),
         ("a=mf,two_tower", CategoricalDistribution(["mf", "two_tower"])),
+        ("a=choice(1,true)", CategoricalDistribution(["1", "True"])),
         ("a=[64],[128,64],null,true", CategoricalDistribution(["[64]", "[128,64]", None, True])),
     ],
 )
@@ -58,14 +61,16 @@ def test_what_does_not_vary_is_an_override() -> None:
     assert parameter("a=3", None) == "a=3"
 
 
-@pytest.mark.parametrize("typed", ["a=[64],[128,64],null,true,1.5,x", "a=interval(0,1)", "a=range(1,9)"])
+@pytest.mark.parametrize(
+    "typed", ["a=[64],[128,64],null,true,1.5,x", "a=0,false,1.0", "a=interval(0,1)", "a=range(1,9)"]
+)
 def test_a_value_is_typed_as_hydra_reads_it(typed: str) -> None:
     from recexp.command import parsed
 
     found = read(typed)
     for value in found.values or found.corners:
         again = parsed(found.override(value)).value()
-        assert again == value or str(again).replace(" ", "") == value
+        assert repr(again) == repr(value) or str(again).replace(" ", "") == value
 
 
 def space() -> Space:
@@ -119,3 +124,12 @@ def test_a_grid_refuses_what_it_cannot_list() -> None:
         Space([read("a=interval(0,1)")], lambda *_: False).grid()
     with pytest.raises(RecexpError, match="brute_force"):
         Space([read("a=choice(0,1)", "b=1")], lambda *_: False).grid()
+
+
+def test_constants_of_a_yaml_stay_what_they_are() -> None:
+    config = OmegaConf.create(
+        {"hydra": {"sweeper": {"params": {"a": 1, "b": True, "c": [0, None, "x y"], "d": "choice(0,1)"}, "when": {}}}}
+    )
+    config.hydra.runtime = {"choices": {}}
+    _, fixed = read_space(config, [])
+    assert fixed == ["a=1", "b=true", "c=[0,null,'x y']"]

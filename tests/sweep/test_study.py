@@ -63,8 +63,17 @@ def test_what_a_study_leaves_and_that_the_same_command_goes_on(capsys: pytest.Ca
 
 
 def test_the_best_trial_is_an_experiment_that_runs_again_digit_for_digit() -> None:
-    best = recexp.run(*SMALL, *HERE, "hydra.sweeper.n_trials=2", "seed=7", "model=two_tower", "model.hidden_dims=[]")
+    best = recexp.run(
+        *SMALL,
+        *HERE,
+        "hydra.sweeper.n_trials=2",
+        "seed=7",
+        "model=two_tower",
+        "model.hidden_dims=[]",
+        "+trainer.max_steps=20",
+    )
     again = recexp.run("--config-dir", str(STUDY / "best"), "experiment=best")
+    assert again.config.trainer.max_steps == 20
     assert timeless(again.metrics) == timeless(best.metrics)
     assert again.facts["study"] is None
 
@@ -72,8 +81,8 @@ def test_the_best_trial_is_an_experiment_that_runs_again_digit_for_digit() -> No
 def test_the_best_trial_is_refitted_with_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     final = "+hydra.sweeper.finalize={refit_best_with_seeds:2}"
     best = recexp.run(*SMALL, *HERE, "hydra.sweeper.n_trials=1", final)
-    assert "the best trial with 2 seeds, of 2" in capsys.readouterr().out
-    one, two = (recexp.load_run(STUDY / "best_with_seeds" / str(seed)) for seed in (1, 2))
+    assert "trial 0, the best one, with 2 seeds, of 2" in capsys.readouterr().out
+    one, two = (recexp.load_run(STUDY / "best_with_seeds" / "0" / str(seed)) for seed in (1, 2))
     assert [run.config.seed for run in (one, two)] == [1, 2]
     assert one.config.refit and one.config.optimizer.lr == best.config.optimizer.lr
     assert timeless(one.metrics) != timeless(two.metrics)
@@ -128,6 +137,7 @@ def test_a_study_needs_m(capsys: pytest.CaptureFixture[str]) -> None:
         ("hydra.sweeper.objectives=[]", "needs an objective"),
         ("hydra.sweeper.objectives=[test/ndcg@10]", "not tested any more"),
         ("hydra.sweeper.objectives=[val/ndcg@7]", "does not measure it. Allowed: val/ndcg@5"),
+        ("hydra.sweeper.objectives=[-time/fitt_s]", "Type hydra.sweeper.objectives=[-time/fit_s]"),
         ("hydra.sweeper.objectives=[val/ndcg@10,-time/fit_s]", "Type hydra/sweeper/pruner=none"),
         ("hydra.sweeper.storage=postgresql+psycopg://me:secret@127.0.0.1:1/x", "cannot be reached"),
         ("hydra.sweeper.storage=nonsense://x", "hydra.sweeper.storage=nonsense://x"),

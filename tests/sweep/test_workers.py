@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -37,13 +38,18 @@ def check(study: optuna.Study, n_trials: int, folders: list[Path]) -> None:
     assert max(Counter(json.dumps(trial.params) for trial in counted).values()) == 1
     assert {trial.state.name for trial in counted} == {"COMPLETE"}
     assert all(trial.state.is_finished() for trial in trials)
-    stale = {trial.number for trial in trials if marks.STALE in trial.user_attrs and trial.params}
+    stale = {trial.number for trial in trials if marks.STALE in trial.user_attrs and _had(trial)}
     again = [trial.user_attrs[marks.AGAIN_OF] for trial in trials if marks.AGAIN_OF in trial.user_attrs]
     assert sorted(again) == sorted(stale)
-    assert {t.params["a"] for t in trials if t.number in stale} <= {t.params["a"] for t in counted}
+    assert {_had(t)["a"] for t in trials if t.number in stale} <= {t.params["a"] for t in counted}
     for trial in counted:
         (found,) = [folder / str(trial.number) for folder in folders if (folder / str(trial.number)).exists()]
         assert json.loads((found / "run.json").read_text())["status"] == "finished"
+
+
+def _had(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """The parameters that it drew, or was to have."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from rich.console import Console
 from recexp.config import check_job, make_folder
 from recexp.sweep import leave, rehearsal, show, studies
 from recexp.sweep.claims import Claims
-from recexp.sweep.crew import ROLE, Crew, die_with_supervisor
+from recexp.sweep.crew import Crew, die_with_supervisor
 from recexp.sweep.finalize import finalize
-from recexp.sweep.lease import Lease
+from recexp.sweep.lease import ROLE, Lease
 from recexp.sweep.settings import Settings, read_space
 from recexp.sweep.space import Space
 from recexp.sweep.worker import Worker, stopping_on_sigterm
@@ -48,7 +48,7 @@ def run(config: DictConfig, loader: ConfigLoader, launcher: Launcher, arguments:
             _work(studies.begin(settings), settings, space, launcher, fixed)
         return
     rehearsal.rehearse(settings, space, fixed, config, rehearsal.checker(config, loader, check_job))
-    study = _begun(settings, space, config)
+    study = _begun(settings, space, fixed, config)
     lease = Lease(settings.folder)
     try:
         with stopping_on_sigterm():
@@ -57,9 +57,9 @@ def run(config: DictConfig, loader: ConfigLoader, launcher: Launcher, arguments:
         lease.release()
 
 
-def _begun(settings: Settings, space: Space, config: DictConfig) -> optuna.Study:
+def _begun(settings: Settings, space: Space, fixed: list[str], config: DictConfig) -> optuna.Study:
     """The study, if it may go on with these settings."""
-    now = rehearsal.identity(settings, space, config)
+    now = rehearsal.identity(settings, space, fixed, config)
     if studies.exists(settings):
         rehearsal.refuse_another_study(studies.load(settings.storage, settings.name), now, settings)
     else:
@@ -67,9 +67,10 @@ def _begun(settings: Settings, space: Space, config: DictConfig) -> optuna.Study
     make_folder(settings.folder, shared=True)
     study = studies.begin(settings)
     rehearsal.refuse_another_study(study, now, settings)
-    attributes = {studies.BEGUN_WITH: now, studies.OBJECTIVES: settings.objectives, studies.PRUNER: settings.pruner}
-    for name, value in attributes.items():
-        study.set_user_attr(name, value)
+    if studies.BEGUN_WITH not in study.user_attrs:
+        study.set_user_attr(studies.BEGUN_WITH, now)
+    study.set_user_attr(studies.OBJECTIVES, settings.objectives)
+    study.set_user_attr(studies.PRUNER, settings.pruner)
     return study
 
 
@@ -97,15 +98,16 @@ def _conduct(claims: Claims, launcher: Launcher, fixed: list[str], loader: Confi
         raise
     finally:
         lines.look()
-        leave.leave(study, settings, space, loader)
-        show.summary(study, settings, space, console)
+        best = leave.leave(study, settings, space, loader)
+        show.summary(study, settings, space, console, best)
     _conclude(claims)
-    finalize(settings, fixed, console)
+    if best is not None:
+        finalize(settings, best.number, fixed, console)
 
 
 def _look(lines: show.Lines, _: FrozenTrial | None = None) -> list[FrozenTrial]:
     trials = lines.look()
-    lines.refuse_hopeless()
+    lines.refuse_hopeless(trials)
     return trials
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from recexp.errors import RecexpError
 from recexp.sweep import marks
 from recexp.sweep.claims import Claims
+from recexp.sweep.lease import ROLE
 from recexp.sweep.worker import START_AFRESH
 
-ROLE = "RECEXP_WORKER"
-"""The environment variable that makes the same command a worker."""
 GRACE = 15.0
 """Seconds in which a process that is told to stop should have done so."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS")
@@ -37,6 +37,7 @@ class Member:
 
     def __init__(self, log: Path, cores: int) -> None:
         self.log = log
+        self.token = uuid.uuid4().hex[:12]
         threads = {name: os.environ.get(name, str(cores)) for name in THREADS}
         command = [sys.executable, "-m", "recexp", *sys.argv[1:]]
         with log.open("ab") as output:
@@ -45,14 +46,13 @@ class Member:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **threads, ROLE: "1", "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **threads, ROLE: self.token, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
 
     def owns(self, trial: FrozenTrial) -> bool:
-        """Whether it runs this trial."""
-        own = f"{socket.gethostname()}-{self.process.pid}-"
-        return trial.state == TrialState.RUNNING and str(trial.user_attrs.get(marks.WORKER)).startswith(own)
+        """Whether it took this trial up."""
+        return str(trial.user_attrs.get(marks.WORKER)).endswith(f"-{self.token}")
 
     def memory_mb(self) -> float:
         """Of the process and its children [MiB]."""
@@ -65,9 +65,9 @@ class Member:
         return total / 2**20
 
     def ask_to_stop(self) -> None:
-        """As Ctrl-C does."""
+        """As Ctrl-C does, which nothing hears that a shell started in the background."""
         with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGINT)
+            self.process.terminate()
 
     def kill(self) -> None:
         """It and its children, at once."""
@@ -110,7 +110,7 @@ class Crew:
             RecexpError: workers end without having done anything.
         """
         for member in list(self.members):
-            mine = [trial for trial in trials if member.owns(trial)]
+            mine = [trial for trial in trials if trial.state == TrialState.RUNNING and member.owns(trial)]
             if member.process.poll() is not None:
                 self._bury(member)
             elif mine and (reason := self._excess(member, mine[0])):
@@ -132,15 +132,11 @@ class Crew:
         member.kill()
         self.members.remove(member)
         code = member.process.returncode
-        trials = self.claims.study.get_trials(deepcopy=False)
-        orphans = [trial for trial in trials if member.owns(trial)]
-        for trial in orphans:
-            deaths = int(trial.user_attrs.get(marks.DEATHS, 0)) + 1
-            set_attr = self.claims.study._storage.set_trial_user_attr
-            set_attr(trial._trial_id, marks.DEATHS, deaths)
-            set_attr(trial._trial_id, marks.DEATH, f"its process died {deaths} times ({_how(code)})")
-        worked = bool(orphans) or code == START_AFRESH
-        self.unfit = 0 if worked else self.unfit + 1
+        took = [trial for trial in self.claims.study.get_trials(deepcopy=False) if member.owns(trial)]
+        for trial in took:
+            if trial.state == TrialState.RUNNING or marks.STALE in trial.user_attrs:
+                self.claims.count_death(trial, _how(code))
+        self.unfit = 0 if took or code == START_AFRESH else self.unfit + 1
         if self.unfit > self.size and not self.claims.tally().over:
             raise RecexpError(f"the workers end before they have done anything ({_how(code)}): {member.last_words()}")
 

@@ -19,6 +19,10 @@ from optuna.trial import FrozenTrial
 from recexp.sweep import marks
 
 BEAT_SECONDS = 15.0
+ROLE = "RECEXP_WORKER"
+"""The environment variable that makes the same command a worker; its value is the worker's token."""
+JOB_LOCK = ".at_work"
+"""In a trial's folder: the file that its job holds while it runs."""
 UNSIGNED_SECONDS = 15.0
 """Between a trial's being made and its bearing a worker's name."""
 
@@ -33,7 +37,7 @@ class Lease:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / ".workers"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{os.environ.get(ROLE) or uuid.uuid4().hex[:6]}"
         self._file = (self.folder / self.worker).open("w")
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -46,7 +50,7 @@ class Lease:
         """Whether somebody is at a running trial.
 
         Args:
-            grace: seconds without a heartbeat after which a worker that shares no folder with this one is dead.
+            grace: seconds without a heartbeat after which a worker on another machine is dead.
         """
         worker = trial.user_attrs.get(marks.WORKER)
         if worker is None:
@@ -55,8 +59,10 @@ class Lease:
         if worker == self.worker:
             return True
         file = self.folder / str(worker)
-        if file.exists():
-            return _is_locked(file)
+        if is_locked(file):
+            return True
+        if file.exists() and str(worker).rsplit("-", 2)[0] == socket.gethostname():
+            return False  # of another machine the lock alone says too little: not all file systems share them
         signs = [float(trial.user_attrs[mark]) for mark in (marks.BEAT, marks.BEGAN) if mark in trial.user_attrs]
         left = trial.user_attrs.get(marks.BEAT) == 0
         return not left and bool(signs) and time.time() - max(signs) < grace
@@ -83,13 +89,13 @@ class Lease:
                 storage.set_trial_user_attr(trial_id, marks.BEAT, time.time())
 
 
-def _is_locked(file: Path) -> bool:
-    with suppress(FileNotFoundError), file.open() as probe:
+def is_locked(file: Path) -> bool:
+    """Whether some process holds the lock of a file; opened for writing, for NFS locks nothing else."""
+    with suppress(FileNotFoundError), file.open("r+") as probe:
         try:
             fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return True
-        file.unlink(missing_ok=True)
     return False
 
 

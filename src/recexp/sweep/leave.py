@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial
 
 from recexp import facts
-from recexp.store import LOGIN, Folder
+from recexp.store import LOGIN, REMOVED, Folder
 from recexp.sweep import marks
 from recexp.sweep.settings import Settings
-from recexp.sweep.show import best, says
+from recexp.sweep.show import best, says, which_of_front
 from recexp.sweep.space import Space
 
 BEST = Path("best", "experiment", "best.yaml")
@@ -32,16 +32,20 @@ UNREAD = {"task", "sweeps", "experiment", "fit"}
 """Groups that an experiment does not choose, or that come with another one."""
 
 
-def leave(study: optuna.Study, settings: Settings, space: Space, loader: ConfigLoader) -> None:
-    """Write everything, each file whole."""
+def leave(study: optuna.Study, settings: Settings, space: Space, loader: ConfigLoader) -> FrozenTrial | None:
+    """Write everything, each file whole; the trial that best.yaml reruns, None where its folder is not here."""
     trials = study.get_trials(deepcopy=False)
     front = best(study, trials)
     write(settings.folder / "study.json", json.dumps(_facts(study, settings, trials, front), indent=2, default=str))
     Folder(settings.folder).write_table("trials.parquet", table(trials, settings, space))
     run = Folder(settings.folder / str(front[0].number)) if front else None
-    if run is not None and run.run():
-        write(settings.folder / BEST, experiment(run, study, front[0], loader))
+    here = run is not None and bool(run.run())
+    if run is not None and here:
+        write(settings.folder / BEST, f"{_head(study, settings, front)}\n{experiment(run, loader)}")
+    else:
+        (settings.folder / BEST).unlink(missing_ok=True)  # of a trial that is not the best any more
     write(settings.folder / "page.html", page(study, settings))
+    return front[0] if here else None
 
 
 def write(path: Path, text: str) -> None:
@@ -56,7 +60,7 @@ def _facts(
     study: optuna.Study, settings: Settings, trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial]
 ) -> dict[str, Any]:
     kinds = [says(trial) or "finished" for trial in trials]
-    shown = front if len(settings.metrics) > 1 else front[:1]
+    shown = front if len(settings.metrics) > 1 else front[:1]  # the first one is the one that best.yaml reruns
     return {
         "name": settings.name,
         "storage": LOGIN.sub("", settings.storage),
@@ -98,7 +102,14 @@ def _plain(value: Any, values: Sequence[Any]) -> Any:
     return str(value) if mixed and value is not None else value
 
 
-def experiment(run: Folder, study: optuna.Study, trial: FrozenTrial, loader: ConfigLoader) -> str:
+def _head(study: optuna.Study, settings: Settings, front: Sequence[FrozenTrial]) -> str:
+    """Which trial best.yaml reruns, and why this one."""
+    values = ", ".join(f"{name} {value:.4f}" for name, value in zip(settings.metrics, front[0].values, strict=True))
+    said = f"# @package _global_\n# Trial {front[0].number} of the study {study.study_name}: {values}."
+    return said if len(settings.metrics) == 1 else f"{said}\n# {which_of_front(settings, front)}"
+
+
+def experiment(run: Folder, loader: ConfigLoader) -> str:
     """A trial as `experiment=best`: its choices, and the keys that differ from what these alone compose to."""
     saved = OmegaConf.to_container(run.config())
     assert isinstance(saved, dict)
@@ -111,9 +122,7 @@ def experiment(run: Folder, study: optuna.Study, trial: FrozenTrial, loader: Con
     assert isinstance(composed, dict)
     differing = dict(_differing(saved, composed))
     defaults = [{f"override /{group}": option} for group, option in chosen.items()]
-    values = ", ".join(f"{value:.4f}" for value in trial.values)
-    said = f"# @package _global_\n# Trial {trial.number} of the study {study.study_name}: {values}."
-    return f"{said}\n{OmegaConf.to_yaml(OmegaConf.create({'defaults': [*defaults, '_self_'], **differing}))}"
+    return OmegaConf.to_yaml(OmegaConf.create({"defaults": [*defaults, "_self_"], **differing}))
 
 
 def _typed(option: Any) -> str:
@@ -127,7 +136,7 @@ def _differing(saved: Mapping[Any, Any], plain: Mapping[Any, Any]) -> Iterator[t
             inner = dict(_differing(value, other))
             if inner:
                 yield key, inner
-        elif key in plain and value != other:
+        elif value != REMOVED and (key not in plain or value != other):
             yield key, value
 
 

@@ -9,6 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 WORKER = "worker"
 """The worker that runs the trial."""
+NOBODY = "nobody"
+"""In place of a worker that let go of its trial."""
+IDENTITY = "identity"
+"""Of a finished trial: the hashes of data, split and protocol that it was measured with."""
 BEAT = "beat"
 """When the worker last showed a sign of life [seconds since 1970]; 0: it has left."""
 BEGAN = "began"

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from optuna.exceptions import OptunaError
 
 from recexp.checks import resolved
+from recexp.command import parsed
 from recexp.config import Refusal
 from recexp.errors import RecexpError
 from recexp.sweep import studies
@@ -42,6 +43,11 @@ def rehearse(
     if len(settings.objectives) > 1 and settings.pruner.get("_target_") != NO_PRUNER:
         raise RecexpError(
             "no pruner of Optuna knows several objectives. Type hydra/sweeper/pruner=none, or one objective."
+        )
+    if len(settings.objectives) > 1 and settings.finalize:
+        raise RecexpError(
+            "hydra.sweeper.finalize refits the best trial, and with several objectives there is none, but a front. "
+            f"Drop it, or type hydra.sweeper.objectives=[{settings.objectives[0]}]."
         )
     refuse_unmeasured(settings, config)
     studies.made(settings.pruner, "pruners")
@@ -90,12 +96,19 @@ def _hint(error: RecexpError) -> str:
     return ""
 
 
-def identity(settings: Settings, space: Space, config: DictConfig) -> dict[str, Any]:
-    """What makes the trials of a study comparable."""
+def identity(settings: Settings, space: Space, fixed: Sequence[str], config: DictConfig) -> dict[str, Any]:
+    """What makes the trials of a study comparable.
+
+    Args:
+        fixed: overrides that all trials share; those of hydra.sweeper.params stand nowhere else.
+    """
     varied = {parameter.key for parameter in space.parameters}
-    plain = {
-        key: value for key, value in _flat(resolved(config), "") if key not in varied and not key.startswith(ELSEWHERE)
-    }
+    found = dict(_flat(resolved(config), ""))
+    for override in map(parsed, fixed):
+        key, value = override.key_or_group, override.value()
+        if (key in found or "." in key) and not isinstance(value, Mapping):
+            found[key] = value
+    plain = {key: value for key, value in found.items() if key not in varied and not key.startswith(ELSEWHERE)}
     return {
         "objectives": settings.objectives,
         "space": {parameter.name: parameter.typed.replace(" ", "") for parameter in space.parameters},
@@ -117,11 +130,7 @@ def refuse_another_study(study: optuna.Study, now: Mapping[str, Any], settings: 
     changes = [
         *_changes({"hydra.sweeper.objectives": before["objectives"]}, {"hydra.sweeper.objectives": now["objectives"]}),
         *_changes(before["space"], now["space"], added="(fixed)"),
-        *(
-            (key, *_pair(before["config"], now["config"], key))
-            for key in before["config"]
-            if _differs(before, now, key)
-        ),
+        *_changes(before["config"], now["config"], added="(not given)"),
     ]
     if changes:
         told = "; ".join(f"{key} was {old} and is now {new}" for key, old, new in changes[:SHOWN])
@@ -130,14 +139,6 @@ def refuse_another_study(study: optuna.Study, now: Mapping[str, Any], settings: 
             f"the study in {settings.folder} was begun with something else, and its trials must be comparable: "
             f"{told}{more}. Type hydra.sweeper.name=ANOTHER for a new study, or what it was."
         )
-
-
-def _differs(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> bool:
-    return key in now["config"] and before["config"][key] != now["config"][key]
-
-
-def _pair(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> tuple[Any, Any]:
-    return before.get(key), now.get(key)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any], added: str = "") -> list[tuple[str, Any, Any]]:

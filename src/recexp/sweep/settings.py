@@ -16,6 +16,8 @@ from recexp.sweep.space import Parameter, Space, parameter
 from recexp.targets import matches, words
 
 FINALES = ("refit_best_with_seeds",)
+TIMES = ("time/fit_s", "time/val_s", "time/test_s")
+"""What a run measures of itself."""
 AT_LEAST = {"n_trials": 1, "workers": 0, "max_failures": 0, "seed": 0, "grace": 1}
 
 
@@ -108,6 +110,11 @@ def refuse_unmeasured(settings: Settings, config: DictConfig) -> None:
     metrics, cuts = config.eval.get("metrics") or [], config.eval.get("k") or []
     there = [f"val/{metric}@{k}" for metric in metrics for k in cuts] or [f"val/{metric}" for metric in metrics]
     for name in settings.metrics:
+        if name.startswith("time/") and name not in TIMES:
+            raise RecexpError(
+                f"hydra.sweeper.objectives=[{name}]: no run measures it. Allowed: {', '.join(TIMES)}. "
+                f"Type hydra.sweeper.objectives=[-{nearest(name, TIMES)[0]}]."
+            )
         if name.startswith("val/") and ":" not in name and name not in there:
             like = nearest(name, there)
             raise RecexpError(
@@ -142,7 +149,9 @@ def read_space(config: DictConfig, arguments: Sequence[str]) -> tuple[Space, lis
         )
     _refuse_idle_conditions(parameters, config)
     parameters.sort(key=lambda p: p.condition is not None)
-    return Space(parameters, lambda key, option: _chosen(config, key) == option), fixed
+    space = Space(parameters, lambda key, option: _chosen(config, key) == option)
+    _refuse_idle_space(space, config)
+    return space, fixed
 
 
 def _key(entry: Parameter | str) -> str:
@@ -174,16 +183,28 @@ def _items(node: Any, where: str) -> list[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return (
-        {True: "true", False: "false", None: "null"}.get(value, str(value))
-        if not isinstance(value, list)
-        else str(value)
-    )
+    """A value of the yaml as it would be typed."""
+    if isinstance(value, list):
+        return f"[{','.join(repr(one) if isinstance(one, str) else _text(one) for one in value)}]"
+    return {"True": "true", "False": "false", "None": "null"}.get(str(value), str(value))
 
 
 def _chosen(config: DictConfig, key: str) -> str:
     choices = config.hydra.runtime.choices
     return str(choices[key] if key in choices else OmegaConf.select(config, key, throw_on_missing=False))
+
+
+def _refuse_idle_space(space: Space, config: DictConfig) -> None:
+    """Something must vary with what is chosen, or one default run would pass for a tuned one."""
+    if any(space.active(parameter, {}) for parameter in space.parameters):
+        return
+    conditions = list(dict.fromkeys(str(parameter.condition) for parameter in space.parameters))
+    key = conditions[0].partition("=")[0]
+    raise RecexpError(
+        f"nothing varies in this study with {key}={_chosen(config, key)}: what varies belongs to "
+        f"{', '.join(conditions)}. Type one of these, or what should vary, as "
+        "'optimizer.lr=tag(log,interval(1e-4,1e-1))'."
+    )
 
 
 def _refuse_idle_conditions(parameters: Sequence[Parameter], config: DictConfig) -> None:

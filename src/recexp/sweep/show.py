@@ -51,12 +51,19 @@ def parameters(trial: FrozenTrial, space: Space) -> str:
 
 
 def best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The best trial, or with several objectives the Pareto front."""
+    """The trials, the best first; with several objectives the Pareto front, the best in the first of them first."""
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if len(study.directions) > 1:
-        return list(study.best_trials) if finished else []
-    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    if len(study.directions) > 1 and finished:
+        finished = list(study.best_trials)
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
     return sorted(finished, key=lambda trial: (sign * trial.values[0], trial.number))
+
+
+def which_of_front(settings: Settings, front: Sequence[FrozenTrial]) -> str:
+    """Which trial of a Pareto front is taken where one is needed."""
+    others = ", ".join(str(trial.number) for trial in front[1:])
+    rest = f" nobody beats trials {others} either: study.json has them all" if others else " it is alone there"
+    return f"trial {front[0].number} is the one of the Pareto front that is best in {settings.metrics[0]};{rest}"
 
 
 class Lines:
@@ -116,18 +123,22 @@ class Lines:
                 self._line(trial, trials)
         return trials
 
-    def refuse_hopeless(self) -> None:
-        """Stop where all that this command has run failed for one reason: then it is no trial's own.
+    def refuse_hopeless(self, trials: Sequence[FrozenTrial]) -> None:
+        """Stop where nothing of the study ever finished and all failed for one reason: then it is no trial's own.
 
         Raises:
             RecexpError: what was asked is impossible.
             SystemExit: the runs fail.
         """
         reasons = {str(trial.user_attrs.get(marks.REASON)) for trial in self.ended if marks.counts(trial)}
-        if len(self.ended) < ALIKE or len(reasons) > 1 or not all(map(marks.failed, self.ended)):
+        worked = any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+        if worked or len(self.ended) < ALIKE or len(reasons) > 1 or not all(map(marks.failed, self.ended)):
             return
         (reason,) = reasons
-        said = f"{len(self.ended)} trials failed alike: {reason.removeprefix('RecexpError: ')}"
+        said = (
+            f"{len(self.ended)} trials failed alike: {reason.removeprefix('RecexpError: ').rstrip('.')}. None of this "
+            f"study ever finished, so hydra.sweeper.max_failures={self.settings.max_failures} is not waited for."
+        )
         if reason.startswith("RecexpError: "):
             raise RecexpError(said)
         self.console.print(said, style="red", soft_wrap=True, markup=False)
@@ -160,8 +171,12 @@ class Lines:
         return f"{counted} of {n_trials} done · running {', '.join(shown) or 'none yet'}{left}"
 
 
-def summary(study: optuna.Study, settings: Settings, space: Space, console: Console) -> None:
-    """How the study ended: how many of each kind, the best trials, what matters."""
+def summary(study: optuna.Study, settings: Settings, space: Space, console: Console, rerun: FrozenTrial | None) -> None:
+    """How the study ended: how many of each kind, the best trials, what matters.
+
+    Args:
+        rerun: the trial of best.yaml; None where there is no best.yaml.
+    """
     trials = [trial for trial in study.get_trials(deepcopy=False) if marks.WITHDRAWN not in trial.user_attrs]
     kinds = [says(trial) or "finished" for trial in trials]
     console.print()
@@ -178,6 +193,15 @@ def summary(study: optuna.Study, settings: Settings, space: Space, console: Cons
     for trial in front if several else front[:SHOWN]:
         table.add_row(str(trial.number), *map(number, trial.values), escape(parameters(trial, space)))
     console.print(table)
+    if rerun is None:
+        worker = front[0].user_attrs.get(marks.WORKER)
+        console.print(
+            f"the folder of trial {front[0].number}, the best one, is not here but where its worker {worker} ran; "
+            "the same command there writes its best.yaml",
+            soft_wrap=True,
+        )
+    elif several:
+        console.print(f"best.yaml: {which_of_front(settings, front)}", soft_wrap=True)
     for line in _importances(study, settings, space):
         console.print(line, soft_wrap=True)
 

@@ -131,6 +131,21 @@ class Space:
             return len(parameter.values) * self._size(at + 1, values)
         return sum(self._size(at + 1, {**values, parameter.name: value}) for value in parameter.values)
 
+    def points(self) -> Iterator[dict[str, Any]]:
+        """All of them, where they can be counted."""
+        yield from self._points(0, {})
+
+    def _points(self, at: int, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if at == len(self.parameters):
+            yield values
+            return
+        parameter = self.parameters[at]
+        if not self.active(parameter, values):
+            yield from self._points(at + 1, values)
+            return
+        for value in parameter.values or []:
+            yield from self._points(at + 1, {**values, parameter.name: value})
+
     def grid(self) -> dict[str, list[Any]]:
         """The values of each parameter, for a sampler that wants them all.
 
@@ -217,4 +232,6 @@ def _choice(override: Override) -> tuple[BaseDistribution, dict[Any, str]]:
         raise ValueError("there is no value in it; type choice(A,B,C)")
     if len(set(map(repr, values))) < len(values):
         raise ValueError("a value is given twice; drop one of them")
+    if len(set(values)) < len(values):
+        values = list(texts)  # 1 and true, which Python and Optuna take for the same
     return CategoricalDistribution(values), dict(zip(values, texts, strict=True))

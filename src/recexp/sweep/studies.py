@@ -70,17 +70,24 @@ def opened(url: str) -> BaseStorage:
 
 
 def _open(url: str) -> BaseStorage:
-    scheme, path = urlparse(url).scheme, url.partition("://")[2]
+    scheme = urlparse(url).scheme
     if scheme == "journal":
-        return JournalStorage(JournalFileBackend(path))
+        return JournalStorage(JournalFileBackend(str(_file(url))))
     if scheme == "redis":
         return JournalStorage(JournalRedisBackend(url))
-    in_file = {"creator": partial(_sqlite, url.partition("///")[2])}
+    in_file = {"creator": partial(_sqlite, _file(url))}
     settings: dict[str, Any] = in_file if scheme == "sqlite" else {"pool_pre_ping": True}
     return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=settings))
 
 
-def _sqlite(path: str) -> sqlite3.Connection:
+def _file(url: str) -> Path:
+    """Of a storage that is one: sqlite:///relative and sqlite:////absolute as SQLAlchemy has it; journal:///absolute."""
+    if url.startswith("sqlite"):
+        return Path(url.partition("///")[2])
+    return Path(re.sub("^/+", "/", url.partition("://")[2]))
+
+
+def _sqlite(path: Path) -> sqlite3.Connection:
     """A write-ahead log: a kill loses nothing, readers never wait, a commit takes 1 ms instead of 30."""
     connection = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -101,6 +108,7 @@ def begin(settings: Settings) -> optuna.Study:
                 study_name=settings.name,
                 storage=opened(settings.storage),
                 directions=settings.directions,
+                pruner=made(settings.pruner, "pruners"),
                 load_if_exists=True,
             )
         except (DuplicatedStudyError, StorageInternalError):
@@ -112,7 +120,7 @@ def begin(settings: Settings) -> optuna.Study:
 
 def exists(settings: Settings) -> bool:
     """Whether there is a study already."""
-    if settings.storage.startswith(("sqlite", "journal")) and not Path(settings.storage.partition("///")[2]).exists():
+    if settings.storage.startswith(("sqlite", "journal")) and not _file(settings.storage).exists():
         return False
     return settings.name in optuna.get_all_study_names(opened(settings.storage))
 
@@ -177,6 +185,7 @@ class Sampling(BaseSampler):
         for mark, value in ((marks.BEGAN, time.time()), (marks.WORKER, self.worker)):
             study._storage.set_trial_user_attr(trial._trial_id, mark, value)
         self._own = self.of_trial(trial.number)
+        study.pruner.prune(study, trial)  # of no epoch: Hyperband's brackets, which samplers ask for, begin with this
         self._own.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -63,7 +63,9 @@ class Worker:
         storage, trial_id = self.claims.study._storage, claim.trial._trial_id
         with self.claims.lease.beating(storage, trial_id), _printing_to(self.log):
             error = self._launch(claim)
-            self.claims.outcomes.conclude(claim.trial, error or "it left no result")
+            ended = self.claims.outcomes.conclude(claim.trial, error or "it left no result")
+        if not ended:
+            self.claims.give_up(claim.trial, error or "terminated")
         _make_room()
         return storage.get_trial(trial_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recexp import checks
-from recexp.config import choices, complete, in_study
+from recexp.config import choices, complete, in_study, rank
 from recexp.fit.heap import take_large_pages
 from recexp.fit.prune import Prune
 from recexp.store import Folder
@@ -44,7 +45,7 @@ def execute(composed: DictConfig, typed: Sequence[str]) -> Path:
         choices=choices(hydra),
         callbacks=[Prune(trial.metric, trial.report)] if trial else [],
     )
-    with running(job):
+    with running(job), trial.at_work() if trial and rank() == 0 else nullcontext():
         config = finished(composed, hydra) if in_sweep else composed
         get_method(config.task._target_)(config, job)
     return job.folder.path
