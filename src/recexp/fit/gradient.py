@@ -38,6 +38,7 @@ class Gradient(Evaluated):
         examples: what one row of training is, as composed: an event, or a whole history with several questions.
         batch_size: rows of the examples in a step [count].
         patience: validations without improvement before stopping; None: never stop early.
+        validation_users: asked in a validation, always the same ones [count]; None: all.
         compile: a mode of torch.compile for the model, such as default or max-autotune; None: as it is.
         settings: of `Evaluated`.
     Raises:
@@ -50,6 +51,7 @@ class Gradient(Evaluated):
         self,
         batch_size: int,
         patience: int | None,
+        validation_users: int | None,
         compile: str | None,
         loss: nn.Module,
         negatives: Negatives,
@@ -57,7 +59,7 @@ class Gradient(Evaluated):
         optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         **settings: Any,
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(validation_users=validation_users, **settings)
         if isinstance(loss, Comparison) and not negatives.gives_negatives:
             raise RecexpError(
                 f"{type(loss).__name__} sets positives against negatives, and {type(negatives).__name__} gives none. "

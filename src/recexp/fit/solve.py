@@ -21,14 +21,15 @@ class Solve(Evaluated):
     that is no part of the module serves as the clock.
 
     Args:
+        validation_users: asked in a validation, always the same ones [count]; None: all.
         settings: of `Evaluated`.
     """
 
     in_64_bits = True
     model: Solvable  # type: ignore[assignment]
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, validation_users: int | None, **settings: Any) -> None:
+        super().__init__(validation_users=validation_users, **settings)
         self.automatic_optimization = False
         self._clock = [torch.zeros((), requires_grad=True)]
 
