@@ -124,4 +124,4 @@ LEARN = {
 EPOCHS = ["trainer.max_epochs=40", "trainer.check_val_every_n_epoch=40"]
 
 OWN = {"dssm": ["model.hidden_dims=[16]", "model.features.users=[]"]}
-"""The learning rate of the others is too much for tanh layers of full width; with users' ids it learns rows by heart."""
+"""The learning rate of the others is too much for tanh layers of full width; with users' ids it learns by heart."""
