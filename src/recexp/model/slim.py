@@ -85,10 +85,8 @@ class SLIM(Recommender):
         """The penalties grow with the number of users: what suits 6,000 may leave nothing of 200,000."""
         silent = int((self.weights.start.diff() == 0).sum())
         if silent > self.num_items / 2:
-            message = (
-                "SLIM: %s of %s items have no weight in their column; lambda = %.3g, which is num_users x alpha x "
-            )
-            message += "l1_ratio, is more than what they share with others. Lower model.l1_ratio or model.alpha."
+            message = "SLIM: %s of %s items have no weight in their column; num_users alpha l1_ratio = %.3g is "
+            message += "more than what they share with others. Lower model.l1_ratio or model.alpha."
             log.warning(message, f"{silent:,}", f"{self.num_items:,}", self.l1)
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:

@@ -39,13 +39,11 @@ def fit_and_measure(experiment: Experiment, module: Evaluated, job: Job) -> None
     """All that the processes of several devices do together, and what the first of them writes."""
     started = time.perf_counter()
     steps = train(experiment, module, job)
-    job.spent = module.spent
     metrics = measured(experiment, module, "val") if "val" in module.evaluations else {}
     if experiment.config.refit:
         experiment = experiment.with_validation_in_train().for_epochs(best_epochs(experiment, module.checkpoints))
         module = experiment.module(experiment.model(), job.folder.checkpoints)
         steps = train(experiment, module, job)
-        job.spent += module.spent
     metrics["time/fit_s"] = time.perf_counter() - started + job.spent
     metrics |= measured(experiment, module, "test")
     if job.leads:
@@ -57,7 +55,10 @@ def train(experiment: Experiment, module: Evaluated, job: Job) -> int:
     last = module.checkpoints / "last.ckpt"
     resumed = last if job.resumed and last.exists() else None
     trainer = experiment.trainer(job.loggers, job.callbacks)
-    trainer.fit(module, datamodule=experiment.data, ckpt_path=resumed, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=experiment.data, ckpt_path=resumed, weights_only=True)
+    finally:  # also where it is pruned
+        job.spent += module.spent
     best = module.checkpoints / "best.ckpt"
     if best.exists():
         module.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
