@@ -34,8 +34,8 @@ FEW_FACTORS = {
 SCALED = {("dssm", "ce"): ["loss.alpha=10"], ("dssm", "gbce"): ["loss.alpha=10"]}
 """A cosine ends at 1, whose sigmoid says yes to .73 and no."""
 
-LEAST = {"bert4rec": 0.75, "sasrec": 0.75}
-"""In so few steps, a single layer of attention has not learned every user's last place."""
+LEAST = {"bert4rec": 0.75, "sasrec": 0.6}
+"""In so few steps, a single layer of attention has not learned every user's last place; by chance it would be .08."""
 
 
 @pytest.mark.parametrize("negatives", NEGATIVES)

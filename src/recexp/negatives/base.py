@@ -89,3 +89,19 @@ class Draws(nn.Module):
 def row_users(query: Query) -> Tensor:
     """The user of each of the query's Q rows of scores, [Q]."""
     return query.users if query.asked is None else query.users[query.asked.nonzero()[:, 0]]
+
+
+def frequencies(interactions: Interactions, num_items: int) -> Tensor:
+    """The share of each item in the events, [I] float32."""
+    counts = np.bincount(interactions.item, minlength=num_items)
+    return torch.from_numpy((counts / max(len(interactions), 1)).astype(np.float32))
+
+
+def log_absence(probability_C: Tensor, draws: int) -> Tensor:
+    """log (1 - p)^n, that none of n draws is what has probability p, [C] float32."""
+    return draws * torch.log1p(-probability_C.float())
+
+
+def log_presence(log_absence_C: Tensor) -> Tensor:
+    """log (1 - e^a), of the opposite of what has log-probability a, [C]."""
+    return (-torch.expm1(log_absence_C)).log()

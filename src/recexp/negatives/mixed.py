@@ -1,28 +1,28 @@
-"""Mixed: the other rows' positives, and a few items that nobody may have met."""
+"""Mixed: the items of the other rows' positives, and a few items that nobody may have met."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from recexp.negatives.base import Negatives
+from recexp.negatives.base import Negatives, frequencies, log_absence, log_presence
 from recexp.types import Candidates, Interactions, Query
 
 
 class Mixed(Negatives):
-    """Mixed: the positives of the batch and n uniform items are the candidates of all its rows.
+    """Mixed: the distinct items among the positives of the batch and n uniform items are the candidates of all rows.
 
-        q(i) = (Q count(i) / N + n / |I|) / (Q + n),   Q rows in the batch
+        q(i) = 1 - (1 - count(i) / N)^Q (1 - 1 / |I|)^n,   the probability that Q rows of train or n items drawn have it
 
     Yang et al., "Mixed Negative Sampling for Learning Two-tower Neural Networks in Recommendations", WWW 2020
     (Companion), section 3.
-    Differs from the paper: other columns with a row's own item are masked (accidental hits); q is counted in train.
+    Differs from the paper: an item met several times is one column, so that a row's own item is never among its
+    negatives (accidental hits); q is counted in train.
 
     Args:
         num_negatives: n, uniform items drawn for the whole batch, with replacement [count].
     Shape:
-        positive [Q] -> items, log_q [Q + n] shared by all rows, target the diagonal, valid [Q, Q + n].
+        positive [Q] -> items [C], C <= Q + n, log_q [C] shared by all rows, target the column of the row's item.
     """
 
     frequency: Tensor
@@ -34,15 +34,12 @@ class Mixed(Negatives):
 
     def prepare(self, interactions: Interactions, num_items: int) -> None:
         super().prepare(interactions, num_items)
-        counts = np.bincount(interactions.item, minlength=num_items)
-        frequency = (counts / max(len(interactions), 1)).astype(np.float32)
-        self.frequency = torch.from_numpy(frequency).to(self.frequency.device)
+        self.frequency = frequencies(interactions, num_items).to(self.frequency.device)
 
     def forward(self, positive: Tensor, query: Query, generator: torch.Generator) -> Candidates:
         rows, n = len(positive), self.num_negatives
         drawn_N = torch.randint(self.num_items, (n,), generator=generator, device=positive.device)
-        items_C = torch.cat([positive, drawn_N])
-        target = torch.arange(rows, device=positive.device)
-        valid_QC = (positive[:, None] != items_C) | (target[:, None] == torch.arange(rows + n, device=positive.device))
-        expected_C = rows * self.frequency[items_C] + n / self.num_items
-        return Candidates(items_C, target, valid_QC, (expected_C / (rows + n)).log())
+        items_C, column = torch.cat([positive, drawn_N]).unique(return_inverse=True)
+        uniform = torch.tensor(1 / self.num_items)
+        absence_C = log_absence(self.frequency[items_C], rows) + log_absence(uniform, n)
+        return Candidates(items_C, column[:rows], log_q=log_presence(absence_C))
