@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from recexp.errors import RecexpError, nearest
 from recexp.model.dropout import Dropout
-from recexp.model.sequences import Asked, buckets
+from recexp.model.sequences import BUCKETS, Asked, buckets
 from recexp.model.transformer import Transformer
 from recexp.types import PAD, Query
 
@@ -31,6 +31,8 @@ class History(nn.Module):
         RecexpError: embedding is neither.
     """
 
+    num_buckets = BUCKETS
+
     def __init__(self, embedding_dim: int, max_length: int, embedding: str) -> None:
         super().__init__()
         if embedding not in EMBEDDINGS:
@@ -45,7 +47,7 @@ class History(nn.Module):
 
     def forward(self, query: Query, embed: Embed) -> Tensor:
         answers, places = [], []
-        for bucket in buckets(Asked.of(query, self.max_length)):
+        for bucket in buckets(Asked.of(query, self.max_length), self.num_buckets):
             states_NLD = self.states(embed(earlier(bucket.item)), bucket.length)
             answers.append(states_NLD[bucket.asked])
             places.append(bucket.answer)
@@ -104,6 +106,9 @@ class GRU(History):
         num_layers: GRU layers [count].
         dropout: share of the events' vectors' numbers set to zero in training [0..1).
     """
+
+    # steps, one after the other, are what a recurrence waits for: all rows take them together
+    num_buckets = 1
 
     def __init__(self, embedding_dim: int, max_length: int, embedding: str, num_layers: int, dropout: float) -> None:
         super().__init__(embedding_dim, max_length, embedding)

@@ -66,9 +66,9 @@ class Bucket(NamedTuple):
     answer: Tensor
 
 
-def buckets(whole: Asked) -> Iterator[Bucket]:
+def buckets(whole: Asked, most: int = BUCKETS) -> Iterator[Bucket]:
     """All histories, those of similar length together, so that little padding is computed; none that ask nothing."""
-    step = max(FINEST, math.ceil(whole.item.shape[1] / BUCKETS))
+    step = max(FINEST, math.ceil(whole.item.shape[1] / most))
     answer_BL = (whole.asked.flatten().cumsum(0) - 1).view_as(whole.asked)
     size_B = torch.div(whole.length + step - 1, step, rounding_mode="floor")
     for size in size_B.unique().tolist():
