@@ -1,7 +1,7 @@
 """The loss x history table of the two-tower network, on one protocol.
 
-python benchmarks/two_tower.py run movielens_100k|movielens_1m FOLDER   # what is missing, cheapest first; resumes
-python benchmarks/two_tower.py show movielens_100k|movielens_1m FOLDER  # the table as Markdown
+python benchmarks/two_tower.py run movielens_100k|movielens_1m FOLDER   # what is missing; resumes
+python benchmarks/two_tower.py show movielens_100k|movielens_1m FOLDER  # the table as Markdown, its runs as JSON
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from record import of_run, save
 
@@ -50,17 +51,32 @@ def run(data: str, folder: Path) -> None:
 
 
 def show(data: str, folder: Path) -> None:
-    """The table."""
+    """The table, and what made it."""
     print(f"| {data} | {' | '.join(LOSSES)} |\n|---|{'---|' * len(LOSSES)}")
     for history in HISTORIES:
         print(f"| {history} | {' | '.join(cell(data, history, loss, folder) for loss in LOSSES)} |")
+    save(f"two_tower_{data}", runs=[facts(path) for path in found(data, folder)])
+
+
+def found(data: str, folder: Path) -> list[Path]:
+    """The finished runs of the table."""
+    paths = [folder / f"{data}_{history}_{loss}_{seed}" for history, loss, seed in cells(data)]
+    return [path for path in paths if (path / "per_user.parquet").exists()]
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What a row of the table needs to be believed."""
+    run = of_run(str(path))
+    metrics = {name: run["metrics"][name] for name in ["val/ndcg@10", "test/recall@10", "test/ndcg@10", *METRICS]}
+    kept = ("command", "commit", "date", "data", "split", "eval", "seed", "seconds", "peak_memory_mb", "versions")
+    return {name: run[name] for name in kept} | {"epochs": max(run["curve"]), "metrics": metrics}
 
 
 def cell(data: str, history: str, loss: str, folder: Path) -> str:
     """R@20 / NDCG@20, with a 95 % interval over three seeds."""
-    paths = [folder / f"{data}_{history}_{loss}_{seed}" for seed in seeds(data, loss, history)]
-    found = [recexp.load_run(path).metrics for path in paths if (path / "per_user.parquet").exists()]
-    return " / ".join(interval([metrics[name] for metrics in found]) for name in METRICS) if found else ""
+    mine = [path for path in found(data, folder) if path.name.startswith(f"{data}_{history}_{loss}_")]
+    runs = [recexp.load_run(path).metrics for path in mine]
+    return " / ".join(interval([metrics[name] for metrics in runs]) for name in METRICS) if runs else ""
 
 
 def interval(values: list[float]) -> str:

@@ -280,3 +280,17 @@ def test_batches_of_strangers_share_a_sweep_until_the_items_change(monkeypatch: 
     model.grow(30, 61)
     model.encode_query(query)
     assert len(made) == 4
+
+
+def test_a_new_user_of_a_new_item_is_known_by_who_else_met_it() -> None:
+    known = interactions(30, 60)
+    model = fresh(30, 60, 5)
+    model.prepare(known)
+    epoch(model)
+    model.grow(31, 61)
+    user, item = np.append(known.user, [3, 30]).astype(np.int32), np.append(known.item, [60, 60]).astype(np.int32)
+    ones = np.ones(len(user), np.float32)
+    model.partial_fit(Interactions(user, item, np.arange(len(user)), ones, ones), users=[3, 30], items=[60])
+    assert model.user_factors[30].any()
+    stranger, friend = (model.score(Query.from_histories([[]], users=[user])) for user in (30, 3))
+    assert torch.corrcoef(torch.cat([stranger, friend]))[0, 1] > 0.5

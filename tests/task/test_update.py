@@ -327,6 +327,17 @@ def test_columns_of_other_names(run: Callable[..., Run]) -> None:
     assert len(union(version).interactions) == len(union(before).interactions) + 2
 
 
+def test_events_of_nobody_and_nothing_known_are_refused(base: Run) -> None:
+    Path("new.csv").write_text(f"user,item,time\nu1,s1,{LATER}\nu2,s2,{LATER}\n")
+    with pytest.raises(
+        recexp.RecexpError, match="none of its users, such as u1, u2, .* s1, s2; .* like 0, 1"
+    ):
+        updated()
+    assert not list(Path("run/versions").glob("*/run.json"))
+    Path("new.csv").write_text(f"user,item,time\n900,3,{LATER}\n")
+    assert updated().users.to_list()[-1] == 900
+
+
 def test_ratings_too_low_do_not_count(run: Callable[..., Run]) -> None:
     run(*TINY, *WALS_RUN, "data.label=rating", "data.filters.min_rating=3", "hydra.run.dir=run")
     Path("new.csv").write_text(f"user,item,time,rating\n900,1,{LATER},5\n900,2,{LATER},1\n")

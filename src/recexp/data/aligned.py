@@ -48,7 +48,7 @@ class Aligned:
         if (item_I == PAD).all():
             raise RecexpError(
                 f"data={dataset.name}: the model knows none of its {dataset.num_items:,} items, which look like "
-                f"{_some(dataset.items['item'])}; those of the model look like {_some(self.items)}."
+                f"{some(dataset.items['item'])}; those of the model look like {some(self.items)}."
             )
         user_U = numbers(dataset.users["user"], self.users)
         self.notes = list(_strangers(dataset, user_U, item_I))
@@ -114,5 +114,6 @@ def _moved(negatives: np.ndarray, user_U: np.ndarray, item_I: np.ndarray, num_us
     return moved
 
 
-def _some(ids: pl.Series) -> str:
+def some(ids: pl.Series) -> str:
+    """The first few, for a message."""
     return ", ".join(str(raw) for raw in ids.head(3))

@@ -142,13 +142,19 @@ class WALS(Factored):
     def partial_fit(self, interactions: Interactions, users: Sequence[int], items: Sequence[int]) -> None:
         """Solve the rows of some users with the items held fixed, then those of some items with the users held fixed.
 
+        A user of whom these items alone are known is solved again, now that the items are known too.
+
         Args:
             interactions: all that is known of these users and items, the old and the new.
         """
         self.prepare(interactions)
-        for side, rows in ((USERS, users), (ITEMS, items)):
-            if len(rows):
-                self._solve_rows(side, np.asarray(rows, np.int64), self._sweep_of(side), EXACT)
+        self._fit_rows(USERS, np.asarray(users, np.int64))
+        self._fit_rows(ITEMS, np.asarray(items, np.int64))
+        self._fit_rows(USERS, np.array([user for user in users if not self.user_factors[user].any()], np.int64))
+
+    def _fit_rows(self, side: int, rows: np.ndarray) -> None:
+        if len(rows):
+            self._solve_rows(side, rows, self._sweep_of(side), EXACT)
 
     def encode_query(self, query: Query) -> Tensor:
         """p_u; of a user unknown to training, solved from their history, [B, k]."""

@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
+from recexp.data.aligned import numbers, some
 from recexp.data.base import prepare
 from recexp.errors import RecexpError, nearest
 from recexp.store import NEWS
 from recexp.task.assemble import make
 from recexp.task.run import Run
-from recexp.types import Dataset
+from recexp.types import PAD, Dataset
 
 TABLE, FILTERS = "recexp.data.table.Table", "recexp.data.filters.Filters"
 EXTENDED = "recexp.data.extended.Extended"
@@ -72,6 +73,7 @@ def read(config: DictConfig, run: Run) -> News:
     earlier = [_made(saved["new"]).rows()] if updated else []
     _refuse_other_data(run, extended.extend(base, earlier[0])[0] if updated else base)
     whole = _stacked([*earlier, events])
+    _refuse_strangers(config, run, events)
     dataset, row_N = extended.extend(base, whole)
     fresh = row_N >= whole.height - events.height
     if not fresh.any():
@@ -167,6 +169,16 @@ def _stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     texts = [pl.col(side).cast(pl.String) for side in kinds if len(kinds[side]) > 1]
     stacked = pl.concat([part.with_columns(texts) for part in parts], how="diagonal")
     return stacked.with_columns(pl.col("label").fill_null(1.0)) if "label" in stacked.columns else stacked
+
+
+def _refuse_strangers(config: DictConfig, run: Run, events: pl.DataFrame) -> None:
+    known = {"user": run.users, "item": run.items}
+    if all((numbers(events[side], known[side]) == PAD).all() for side in known):
+        raise RecexpError(
+            f"new={config.new}: {run.path} knows none of its users, such as {some(events['user'])}, and none of its "
+            f"items, such as {some(events['item'])}; those that it knows are like {some(run.users)} and "
+            f"{some(run.items)}. Name the columns of its ids as columns.user=…, columns.item=…."
+        )
 
 
 def _refuse_other_data(run: Run, dataset: Dataset) -> None:
