@@ -34,8 +34,8 @@ def main() -> None:
             traceback.print_exc()
         sys.stderr.write(f"recexp: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("recexp: stopped.\n")
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"recexp: stopped. {stop}".rstrip() + "\n")
         sys.exit(130)
 
 

@@ -269,8 +269,17 @@ def test_ctrl_c_ends_the_program_with_130_and_is_heard_again(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 130
-    assert "Traceback" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert said.endswith(f"recexp: stopped. Type python -m recexp resume={Path('run').absolute()} to go on.\n")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_chosen_epoch_is_told_where_there_was_a_choice(run: Callable[..., Run]) -> None:
+    done = run(*WHOLE)
+    epoch = checkpoint(done, "best")["epoch"] + 1
+    assert done.facts["notes"] == [f"the weights of epoch {epoch}, the best on validation by ndcg@5"]
+    assert not run(*TINY[:-1], "model=slim").facts["notes"]
 
 
 def test_sigterm_is_told_too(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -329,7 +329,8 @@ def test_columns_of_other_names(run: Callable[..., Run]) -> None:
 
 def test_events_of_nobody_and_nothing_known_are_refused(base: Run) -> None:
     Path("new.csv").write_text(f"user,item,time\nu1,s1,{LATER}\nu2,s2,{LATER}\n")
-    with pytest.raises(recexp.RecexpError, match="none of its users, such as u1, u2, .* s1, s2; .* like 0, 1"):
+    complaint = r"none of its users, such as u1, u2, .* s1, s2; .* like 0, 1"
+    with pytest.raises(recexp.RecexpError, match=complaint):
         updated()
     assert not list(Path("run/versions").glob("*/run.json"))
     Path("new.csv").write_text(f"user,item,time\n900,3,{LATER}\n")

@@ -93,9 +93,9 @@ def _conduct(claims: Claims, launcher: Launcher, fixed: list[str], loader: Confi
         else:
             log = settings.folder / "trials.log"
             Worker(claims, launcher, fixed, partial(_look, lines), afresh=False, log=log).work()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         console.print("stopped; the same command goes on with it")
-        raise
+        raise KeyboardInterrupt from stop  # not with a trial's own advice
     finally:
         lines.look()
         best = leave.leave(study, settings, space, loader)

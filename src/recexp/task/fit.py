@@ -81,7 +81,10 @@ def measured(experiment: Experiment, module: Evaluated, part: str) -> dict[str, 
 
 def conclude(experiment: Experiment, module: Evaluated, job: Job, metrics: dict[str, float], steps: int) -> None:
     """Write and show what was found."""
-    result = replace(module.results["test"], notes=[*module.notes, *module.results["test"].notes])
+    epoch = best_epochs(experiment, module.checkpoints)
+    chosen = [f"the weights of epoch {epoch}, the best on validation by {module.monitor}"] if module.chooses else []
+    notes = [*module.notes, *module.results["test"].notes, *chosen]
+    result = replace(module.results["test"], notes=notes)
     metrics |= experiment.popularity()
     leave(experiment, module, job)
     job.finish(metrics, steps=steps, alarms=result.alarms, notes=result.notes)

@@ -180,7 +180,7 @@ def running(job: Job) -> Iterator[Job]:
             job.prune(end)
             job.close(exit_code=0)
         except BaseException as error:
-            ended = _as_it_was(error)
+            ended = _as_it_was(error, job)
             job.fail(ended)
             job.close(exit_code=2 if isinstance(ended, RecexpError) else 1)
             job.discard()
@@ -202,12 +202,15 @@ def _hearing() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _as_it_was(error: BaseException) -> BaseException:
-    """Ctrl-C and SIGTERM, which Lightning turns into exit statuses 1 and 0."""
+def _as_it_was(error: BaseException, job: Job) -> BaseException:
+    """Ctrl-C and SIGTERM, which Lightning turns into exit statuses 1 and 0; the former with what to type."""
     if isinstance(error, SIGTERMException):
         return SystemExit(TERMINATED)
-    interrupted = isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
-    return KeyboardInterrupt() if interrupted else error
+    if isinstance(error, SystemExit):
+        error = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
+    if isinstance(error, KeyboardInterrupt) and (job.folder.checkpoints / "last.ckpt").exists():
+        return KeyboardInterrupt(f"Type python -m recexp resume={job.folder.path} to go on.")
+    return error
 
 
 def _without(secret: set[str], word: str) -> str:
