@@ -18,7 +18,13 @@ from recexp.examples.base import Examples
 from recexp.fit.base import Evaluated
 from recexp.loss.base import Comparison
 from recexp.model.base import PairScorer
+from recexp.model.memory import refuse_too_much
 from recexp.negatives.base import Negatives
+from recexp.types import Candidates
+
+
+COPIES = 3
+"""Of the scores that a step holds: themselves, what the loss makes of them, and a gradient."""
 
 
 class Patience(EarlyStopping):
@@ -126,6 +132,7 @@ class Gradient(Evaluated):
         batch = self.examples(rows, self.generator)
         candidates = self.negatives(batch.positive, batch.query, self.generator)
         candidates = replace(candidates, label=batch.label, weight=batch.weight, catalogue=self.data.dataset.num_items)
+        self._refuse_too_much(candidates)
         scores_QC = self.model(batch.query, candidates.items)
         loss: Tensor = self.loss(scores_QC.float(), candidates)
         self.log(
@@ -138,3 +145,14 @@ class Gradient(Evaluated):
             batch_size=len(rows),
         )
         return loss
+
+    def _refuse_too_much(self, candidates: Candidates) -> None:
+        """Before the first step, while nothing is lost; of a device's own memory its driver speaks."""
+        if self.global_step == 0 and self.device.type == "cpu":
+            rows, columns = len(candidates.target), candidates.num_columns
+            refuse_too_much(
+                COPIES * 4 * rows * columns,
+                f"a step of {rows:,} questions against {columns:,} items each",
+                f"Type fit.batch_size={max(1, self.batch_size // 4)}, or negatives that draw a few items: "
+                "negatives=uniform.",
+            )
