@@ -22,7 +22,6 @@ from recexp.model.memory import refuse_too_much
 from recexp.negatives.base import Negatives
 from recexp.types import Candidates
 
-
 COPIES = 3
 """Of the scores that a step holds: themselves, what the loss makes of them, and a gradient."""
 
