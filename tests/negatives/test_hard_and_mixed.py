@@ -106,20 +106,3 @@ def test_mixed_is_what_the_batch_and_the_draw_hold_and_a_rows_own_item_is_never_
     assert candidates.valid is None
     for negative, positive in zip(candidates.is_negative(), [4, 7, 4], strict=True):
         assert positive not in candidates.items[negative]
-
-
-def test_mixed_log_q_is_how_often_a_batch_holds_the_item() -> None:
-    log, rows, n, times = events(), 20, 60, 2000
-    rng, generator = np.random.default_rng(5), torch.Generator().manual_seed(5)
-    negatives = Mixed(n)
-    negatives.prepare(log, ITEMS)
-    observed, log_q = torch.zeros(ITEMS), torch.zeros(ITEMS)
-    for _ in range(times):
-        positive = torch.from_numpy(rng.choice(log.item, rows).astype(np.int64))
-        candidates = negatives(positive, Query.from_histories([[] for _ in range(rows)]), generator)
-        assert candidates.log_q is not None
-        observed[candidates.items] += 1
-        log_q[candidates.items] = candidates.log_q
-    q = log_q.exp()
-    deviation = (observed / times - q) / (q * (1 - q) / times).sqrt()
-    assert deviation.abs().mean() < 1.2

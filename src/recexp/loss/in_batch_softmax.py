@@ -22,8 +22,7 @@ class InBatchSoftmax(Comparison):
 
     Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019,
     section 3.
-    Differs from the paper: r counts only as r > 0; q is the frequency in train instead of a running estimate;
-    other rows with the same item are left out (accidental hits).
+    Differs from the paper: r counts only as r > 0; q is what the negatives say it is, and not a running estimate.
 
     Args:
         alpha: scale of the scores, one over the temperature [1 / score].

@@ -88,7 +88,22 @@ class Draws(nn.Module):
 
 def row_users(query: Query) -> Tensor:
     """The user of each of the query's Q rows of scores, [Q]."""
-    return query.users if query.asked is None else query.users[query.asked.nonzero()[:, 0]]
+    return query.users[history_of_rows(query)]
+
+
+def history_of_rows(query: Query) -> Tensor:
+    """Which of the query's histories each of its Q rows of scores asks about, [Q]."""
+    if query.asked is None:
+        return torch.arange(len(query), device=query.users.device)
+    return query.asked.nonzero()[:, 0]
+
+
+def certain(target: Tensor, query: Query, num_columns: int) -> Tensor:
+    """Which columns hold what the row's own history asks for, so that no chance brought them there, [Q, C] bool."""
+    row_Q = history_of_rows(query)
+    own_BC = torch.zeros(len(query), num_columns, dtype=torch.bool, device=target.device)
+    own_BC[row_Q, target] = True
+    return own_BC[row_Q]
 
 
 def frequencies(interactions: Interactions, num_items: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recexp.negatives.base import Negatives, frequencies, log_absence, log_presence
+from recexp.negatives.base import Negatives, certain, frequencies, log_absence, log_presence
 from recexp.types import Candidates, Interactions, Query
 
 
@@ -13,6 +13,7 @@ class Mixed(Negatives):
     """Mixed: the distinct items among the positives of the batch and n uniform items are the candidates of all rows.
 
         q(i) = 1 - (1 - count(i) / N)^Q (1 - 1 / |I|)^n,   the probability that Q rows of train or n items drawn have it
+        q(i) = 1                                           for what the row's own history asks for
 
     Yang et al., "Mixed Negative Sampling for Learning Two-tower Neural Networks in Recommendations", WWW 2020
     (Companion), section 3.
@@ -22,7 +23,7 @@ class Mixed(Negatives):
     Args:
         num_negatives: n, uniform items drawn for the whole batch, with replacement [count].
     Shape:
-        positive [Q] -> items [C], C <= Q + n, log_q [C] shared by all rows, target the column of the row's item.
+        positive [Q] -> items [C], C <= Q + n, shared by all rows, target the column of the row's item, log_q [Q, C].
     """
 
     frequency: Tensor
@@ -42,4 +43,5 @@ class Mixed(Negatives):
         items_C, column = torch.cat([positive, drawn_N]).unique(return_inverse=True)
         uniform = torch.tensor(1 / self.num_items)
         absence_C = log_absence(self.frequency[items_C], rows) + log_absence(uniform, n)
-        return Candidates(items_C, column[:rows], log_q=log_presence(absence_C))
+        own_QC = certain(column[:rows], query, len(items_C))
+        return Candidates(items_C, column[:rows], log_q=log_presence(absence_C).masked_fill(own_QC, 0.0))
