@@ -36,3 +36,14 @@ def test_what_is_taken_may_depend_on_the_circumstances_alone(
     assert blind.metrics["test/hr@14"] < 0.7
     listed = seeing.recommend([1, 2], k=3)  # nobody says in what circumstances
     assert_frame_equal(listed, recexp.load_run(seeing.path).recommend([1, 2], k=3))
+    on_phones = seeing.recommend([1, 2], k=3, context={"device": "phone"})
+    assert (on_phones["item"] >= 20).all()
+    strangers = seeing.recommend_for([[], [3, 25]], k=3, context={"device": "tv"})
+    assert (strangers["item"] < 20).all()
+    listing = recexp.run("task=recommend", f"run={seeing.path}", "context={device: phone}", "users=[1,2]", "k=3")
+    assert_frame_equal(pl.read_parquet(listing.path / "recommendations.parquet"), on_phones)
+    for wrong, complaint in (({"devise": "tv"}, "no such .* allowed: device"), ({"device": "radio"}, "phone, tv")):
+        with pytest.raises(recexp.RecexpError, match=complaint):
+            seeing.recommend([1], k=3, context=wrong)
+    with pytest.raises(recexp.RecexpError, match="allowed: none"):
+        blind.recommend([1], k=3, context={"device": "tv"})

@@ -59,6 +59,30 @@ def test_hard_negatives_are_not_met_and_score_higher_than_uniform_ones() -> None
     assert score_QC[:, 1:4][valid_QH].min() > uniform.mean()
 
 
+class Fond(Asked):
+    """A model that has learned: what was met scores highest."""
+
+    def __call__(self, query: Query, items: Tensor | None) -> Tensor:
+        met_UI = torch.zeros(USERS, ITEMS)
+        met_UI[torch.from_numpy(events().user).long(), torch.from_numpy(events().item).long()] = 100.0
+        return super().__call__(query, items) + met_UI[query.users][:, items]
+
+
+def test_what_was_met_leaves_no_gap_among_the_hard() -> None:
+    hard, candidates, _ = mined(1, Fond())
+    assert (hard.hard >= 0).all()
+    assert candidates.valid is not None
+    assert candidates.valid[:, 1:4].float().mean() > 0.9
+
+
+def test_the_first_epoch_takes_the_first_of_the_pool() -> None:
+    hard, *_ = mined(0)
+    generator = torch.Generator().manual_seed(1)
+    pool_P = torch.randperm(ITEMS, generator=generator)[:50]
+    met = set(events().item[events().user == 7].tolist())
+    assert hard.hard[7].tolist() == [item for item in pool_P.tolist() if item not in met][:5]
+
+
 def test_the_first_epoch_knows_nothing_and_asks_nothing() -> None:
     asked = Asked()
     _, candidates, users = mined(0, asked)

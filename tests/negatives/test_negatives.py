@@ -11,6 +11,7 @@ from recexp.errors import RecexpError
 from recexp.negatives import popularity
 from recexp.negatives.full import Full
 from recexp.negatives.in_batch import InBatch
+from recexp.negatives.mixed import Mixed
 from recexp.negatives.observed import Observed
 from recexp.negatives.popularity import Popularity
 from recexp.negatives.uniform import Uniform
@@ -199,6 +200,7 @@ def test_popularity_keeps_its_distribution_under_a_model_of_16_bits():
     ("build", "message"),
     [
         (lambda: Uniform(0, "keep"), r"num_negatives=0 .*1 or more.*negatives=observed"),
+        (lambda: Mixed(0), r"num_negatives=0 .*1 or more"),
         (lambda: Uniform(4, "maks"), r"seen=maks is unknown; allowed: mask, keep\. Type negatives\.seen=mask"),
         (lambda: Popularity(4, -1.0, "keep"), r"exponent=-1 .*0 or more"),
     ],

@@ -131,12 +131,19 @@ class Attention(History):
     Args:
         init_std: standard deviation of the initial positions.
         layers: the transformer.
+    Raises:
+        RecexpError: its places see later ones, and with them what they are asked for.
     """
 
     def __init__(
         self, embedding_dim: int, max_length: int, embedding: str, init_std: float, layers: Transformer
     ) -> None:
         super().__init__(embedding_dim, max_length, embedding)
+        if layers.view != "earlier":
+            raise RecexpError(
+                f"model.history.layers.view={layers.view}: the history would show the items that are asked for. "
+                "Drop it."
+            )
         self.position = nn.Parameter(torch.randn(max_length, embedding_dim) * init_std)
         self.dropout = Dropout(layers.dropout)
         self.layers = layers

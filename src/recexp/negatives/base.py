@@ -51,11 +51,7 @@ class Draws(nn.Module):
 
     def __init__(self, num_negatives: int, seen: str) -> None:
         super().__init__()
-        if num_negatives < 1:
-            raise RecexpError(
-                f"negatives.num_negatives={num_negatives} draws nothing; allowed: 1 or more. "
-                "Type negatives.num_negatives=4, or negatives=observed to learn from labels alone."
-            )
+        refuse_none(num_negatives)
         if seen not in SEEN:
             allowed = nearest(seen, SEEN)
             raise RecexpError(
@@ -84,6 +80,15 @@ class Draws(nn.Module):
         """Which of its items the user of each row has in train, [Q, N] bool."""
         key_QN = users[:, None] * self.num_items + items_QN
         return self.keys[torch.searchsorted(self.keys, key_QN)] == key_QN
+
+
+def refuse_none(num_negatives: int) -> None:
+    """Raises: RecexpError where nothing is to be drawn."""
+    if num_negatives < 1:
+        raise RecexpError(
+            f"negatives.num_negatives={num_negatives} draws nothing; allowed: 1 or more. "
+            "Type negatives.num_negatives=4, or negatives=observed to learn from labels alone."
+        )
 
 
 def row_users(query: Query) -> Tensor:

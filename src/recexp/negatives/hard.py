@@ -67,7 +67,8 @@ class Hard(Negatives):
             size = min(self.pool_size, self.num_items)
             pool_P = torch.randperm(self.num_items, generator=generator, device=rows.device)[:size]
             asked = Query(query.users[rows], query.log, query.start[rows], query.stop[rows])
-            scores_BP = score(asked, pool_P).float() if epoch else torch.zeros(len(rows), size, device=rows.device)
+            first = torch.arange(size, 0.0, -1, device=rows.device).expand(len(rows), -1)
+            scores_BP = score(asked, pool_P).float() if epoch else first
             self.hard[rows, :size] = self._best(asked, scores_BP, pool_P)[:, : self.num_kept]
 
     def _best(self, query: Query, scores_BP: Tensor, pool_P: Tensor) -> Tensor:

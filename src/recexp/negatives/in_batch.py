@@ -33,6 +33,7 @@ class InBatch(Negatives):
         self.register_buffer("frequency", torch.empty(0), persistent=False)
 
     def prepare(self, interactions: Interactions, num_items: int) -> None:
+        super().prepare(interactions, num_items)
         frequency = frequencies(interactions, num_items).clamp(min=1 / max(len(interactions), 1))
         self.frequency = frequency.to(self.frequency.device)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recexp.negatives.base import Negatives, certain, frequencies, log_absence, log_presence
+from recexp.negatives.base import Negatives, certain, frequencies, log_absence, log_presence, refuse_none
 from recexp.types import Candidates, Interactions, Query
 
 
@@ -24,12 +24,15 @@ class Mixed(Negatives):
         num_negatives: n, uniform items drawn for the whole batch, with replacement [count].
     Shape:
         positive [Q] -> items [C], C <= Q + n, shared by all rows, target the column of the row's item, log_q [Q, C].
+    Raises:
+        RecexpError: num_negatives below 1.
     """
 
     frequency: Tensor
 
     def __init__(self, num_negatives: int) -> None:
         super().__init__()
+        refuse_none(num_negatives)
         self.num_negatives = num_negatives
         self.register_buffer("frequency", torch.empty(0), persistent=False)
 

@@ -52,6 +52,7 @@ class Popularity(Negatives):
         self.register_buffer("log_q", torch.empty(0), persistent=False)
 
     def prepare(self, interactions: Interactions, num_items: int) -> None:
+        super().prepare(interactions, num_items)
         self.draws.prepare(interactions, num_items)
         counts = np.bincount(interactions.item, minlength=num_items).astype(np.float64)
         mass = counts**self.exponent

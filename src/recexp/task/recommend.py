@@ -16,7 +16,7 @@ def recommend(config: DictConfig, job: Job) -> None:
     run.answers = answers(run, config.engine, config.export)
     with show.waiting("reading the data"):
         _ = run.experiment.data
-    table = run.recommend(config.users, config.k)
+    table = run.recommend(config.users, config.k, config.context)
     job.begin(config, parent=run.facts.get("id"), data=run.experiment.data.dataset.sha256)
     job.folder.write_table("recommendations.parquet", table)
     job.finish({}, notes=run.strangers)

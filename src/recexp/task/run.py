@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -128,41 +128,63 @@ class Run:
         """What of the loaded data the model does not know."""
         return self._source.notes
 
-    def recommend(self, users: Sequence[Any] | None = None, k: int = 10) -> pl.DataFrame:
+    def recommend(
+        self, users: Sequence[Any] | None = None, k: int = 10, context: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         """The k best items that each user has not met yet, fewer where fewer are left.
 
         Args:
             users: raw ids; None: everybody in the data.
             k: items for each user [count].
+            context: the circumstances in which they ask, by column; those not named are unknown.
         Returns:
             columns user, item, rank, score; ids as they are in the data.
         Raises:
-            RecexpError: a user is unknown, or there are fewer than k items.
+            RecexpError: a user or a circumstance is unknown, or there are fewer than k items.
         """
         self.refuse_unless_listable(k)
         dataset = self.experiment.data.dataset
         raw = dataset.users["user"]
         dense = torch.arange(len(raw)) if users is None else _dense(users, raw, "user")
         offsets = torch.from_numpy(dataset.interactions.offsets(dataset.num_users))
-        query = Query(dense, Log.of(dataset.interactions), offsets[dense], offsets[dense + 1])
+        asked = self._circumstances(context, len(dense))
+        query = Query(dense, Log.of(dataset.interactions), offsets[dense], offsets[dense + 1], context=asked)
         return self._best(query, raw[dense.numpy()], k)
 
-    def recommend_for(self, histories: Sequence[Sequence[Any]], k: int = 10) -> pl.DataFrame:
+    def recommend_for(
+        self, histories: Sequence[Sequence[Any]], k: int = 10, context: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         """The k best items for people of whom nothing is known but what they did.
 
         Args:
             histories: raw ids of items, oldest first, one list for each person; they may be empty.
             k: items for each of them [count].
+            context: the circumstances in which they ask, by column; those not named are unknown.
         Returns:
             columns user (the number of the history, from 0), item, rank, score.
         Raises:
-            RecexpError: an item is unknown, or there are fewer than k items.
+            RecexpError: an item or a circumstance is unknown, or there are fewer than k items.
         """
         self.refuse_unless_listable(k)
         dense = self._numbered([item for history in histories for item in history])
         places = iter(dense)
         query = Query.from_histories([[next(places) for _ in history] for history in histories])
+        query = replace(query, context=self._circumstances(context, len(histories)))
         return self._best(query, pl.Series("user", range(len(histories)), pl.Int64), k)
+
+    def _circumstances(self, given: Mapping[str, Any] | None, rows: int) -> Tensor | None:
+        """The same for all rows, [Q, F] codes, PAD where unknown; None where nothing is given."""
+        if not given:
+            return None
+        dataset = self.experiment.data.dataset
+        if dataset.sha256 != self.facts.get("data"):
+            raise RecexpError("context=…: the circumstances of other data have other codes. Drop it, or data=….")
+        known = dataset.context
+        for name, value in given.items():
+            _refuse_unless_among(known, name, f"context.{name}")
+            _refuse_unless_among(known[name], str(value), f"context.{name}={value}")
+        codes_F = [list(values).index(str(given[name])) if name in given else PAD for name, values in known.items()]
+        return torch.tensor(codes_F).repeat(rows, 1)
 
     @cached_property
     def _item_rows(self) -> dict[str, int]:
@@ -186,6 +208,12 @@ class Run:
         lists = pl.concat([self.answers(query, slice(start, start + size), k) for start in starts])
         user, item = names[lists["row"]].alias("user"), self.items[lists["item"]].alias("item")
         return lists.select(user, item, "rank", "score")
+
+
+def _refuse_unless_among(known: Collection[str], name: str, typed: str) -> None:
+    if name not in known:
+        like = nearest(name, known)
+        raise RecexpError(f"{typed}: the data has no such circumstance; allowed: {', '.join(like[:12]) or 'none'}.")
 
 
 def _dense(raw: Sequence[Any], known: pl.Series, side: str) -> Tensor:
