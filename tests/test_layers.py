@@ -11,11 +11,12 @@ import recexp
 
 SOURCE = Path(recexp.__file__).parent
 SIBLINGS = ["data", "split", "examples", "model", "loss", "negatives", "eval"]
-BELOW = {"types", "errors"}
+BELOW = {"types", "errors", "memory"}
 MAY_IMPORT = {
     **dict.fromkeys(SIBLINGS, BELOW),
     "types": set(),
     "errors": set(),
+    "memory": {"errors"},
     "store": {"errors"},
     "facts": set(),
     "logger": {"errors"},

@@ -61,7 +61,11 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
         asked = asked.adding(config.choices_of_run(desk.readable(asked.overrides)))
         with _as_hydra_expects(asked.arguments):
             job()
-        return [config.study_folder()] if config.current() is not before and config.in_study() else folders
+        if config.current() is not before and config.in_study():
+            return [config.study_folder()]
+        if len(folders) > 1:
+            _compare(folders, asked)
+        return folders
     except config.Refusal as refusal:
         if isinstance(refusal.error, RecexpError):
             raise refusal.error from None
@@ -92,6 +96,12 @@ def _execute(composed: DictConfig, arguments: Sequence[str]) -> Path:
             raise  # one trial has failed, no more
         config.take_back_grid()
         raise config.Refusal(error) from error
+
+
+def _compare(folders: Sequence[Path], asked: command.Command) -> None:
+    from recexp.task.grid import compare
+
+    compare(folders, [o.key_or_group for o in desk.readable(asked.overrides) if o.is_sweep_override()])
 
 
 @contextmanager

@@ -279,9 +279,9 @@ def test_a_step_that_does_not_fit_into_memory_is_refused_before_it_is_tried(
     run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = 3 * 4 * 32 * 40
-    monkeypatch.setattr("recexp.model.memory.free_bytes", lambda: scores)
+    monkeypatch.setattr("recexp.memory.free_bytes", lambda: scores)
     run(*WHOLE, "loss=softmax", "negatives=full", "trainer.max_epochs=1")
-    monkeypatch.setattr("recexp.model.memory.free_bytes", lambda: scores - 1)
+    monkeypatch.setattr("recexp.memory.free_bytes", lambda: scores - 1)
     with pytest.raises(recexp.RecexpError, match=r"a step of 32 questions against 40 items .*fit\.batch_size=8, or"):
         run(*WHOLE, "loss=softmax", "negatives=full", "trainer.max_epochs=1")
 

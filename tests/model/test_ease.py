@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from recexp import memory
 from recexp.errors import RecexpError
-from recexp.model import memory
 from recexp.model.ease import EASE
 from recexp.types import Interactions, Query
 

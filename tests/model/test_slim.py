@@ -213,8 +213,8 @@ def test_killed_between_blocks_and_resumed_equals_uninterrupted(
 
 
 def test_a_dense_part_too_large_for_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("memory", "columns"):
-        monkeypatch.setattr(f"recexp.model.{module}.free_bytes", lambda: 4 * ITEMS**2 - 1)
+    for module in ("memory", "model.columns"):
+        monkeypatch.setattr(f"recexp.{module}.free_bytes", lambda: 4 * ITEMS**2 - 1)
     with pytest.raises(RecexpError, match=rf"{ITEMS} items needs .* Type model\.solver\.max_dense_items=17, or less"):
         slim().prepare(events())
     slim("model.solver.max_dense_items=17").prepare(events())

@@ -17,8 +17,8 @@ from recexp.errors import RecexpError
 from recexp.examples.base import Examples
 from recexp.fit.base import Evaluated
 from recexp.loss.base import Comparison
+from recexp.memory import refuse_too_much
 from recexp.model.base import PairScorer
-from recexp.model.memory import refuse_too_much
 from recexp.negatives.base import Negatives
 from recexp.types import Candidates
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from recexp.errors import RecexpError
-from recexp.model.memory import free_bytes, refuse_too_much
+from recexp.memory import free_bytes, refuse_too_much
 from recexp.model.slim_kernels import ABSENT, Matrix, Penalty, Rows, solve_near, solve_whole
 from recexp.model.sparse import cut, dense_gram, stacked
 from recexp.model.threads import in_threads

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from recexp.errors import RecexpError
+from recexp.memory import refuse_too_much
 from recexp.model.base import Recommender
-from recexp.model.memory import refuse_too_much
 from recexp.model.slim_kernels import Matrix
 from recexp.model.sparse import chosen, dense_gram, history_matrix, user_item
 from recexp.types import Interactions, Query
