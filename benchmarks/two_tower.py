@@ -18,7 +18,7 @@ import recexp
 
 HISTORIES = ["mean", "gru", "transformer"]
 LOSSES = ["in_batch_softmax", "ce", "pairwise", "triplet"]
-LONGER = {"movielens_1m": [], "movielens_100k": ["trainer.max_epochs=40"]}
+LONGER = {"movielens_1m": [], "movielens_100k": ["trainer.max_epochs=30"]}
 """A sixth of the users are a sixth of the steps in an epoch."""
 METRICS = ["test/recall@20", "test/ndcg@20"]
 T_2 = 4.303
