@@ -25,6 +25,7 @@ MODELS = {
     "mean": ["model=two_tower"],
     "transformer": ["model=two_tower", "model/history=transformer", "model.similarity=cosine"],
     "dssm": ["model=dssm"],
+    "events that weigh": ["model=two_tower", "data.filters.half_life=10"],
 }
 
 
