@@ -26,6 +26,11 @@ MODELS = {
     "transformer": ["model=two_tower", "model/history=transformer", "model.similarity=cosine"],
     "dssm": ["model=dssm"],
     "events that weigh": ["model=two_tower", "data.filters.half_life=10"],
+    "nothing known of users, events that weigh": [
+        "model=dssm",
+        "model.features.users=[]",
+        "data.filters.half_life=10",
+    ],
 }
 
 
