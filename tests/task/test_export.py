@@ -14,6 +14,7 @@ import recexp
 from recexp.model.two_tower import TwoTower
 from recexp.store import Folder
 from recexp.task import export
+from recexp.task.exported import ENGINES, answers
 from recexp.task.index import Index, recall_of
 from recexp.task.onnx import Program
 from recexp.task.run import Run
@@ -55,6 +56,17 @@ def test_towers_and_index_agree_with_the_model(model: list[str], run: Callable[.
         joined = lists.join(own, on=["user", "item"])
         assert joined.height > 0.98 * own.height
         assert joined["score"].to_numpy() == pytest.approx(joined["score_right"].to_numpy(), abs=1e-4)
+
+
+def test_nobody_gets_an_empty_table_from_every_engine(run: Callable[..., Run]) -> None:
+    done = run(*TINY, "model=two_tower", "model/history=gru")
+    found = recexp.run("task=export", f"run={done.path}")
+    schema = done.recommend(k=K).schema
+    for engine in ENGINES:
+        done.answers = answers(done, engine, str(found.path))
+        nobody = done.recommend([], k=K)
+        assert (nobody.height, nobody.schema) == (0, schema)
+        assert done.recommend_for([], k=K).height == 0
 
 
 def test_the_query_program_heeds_weights_and_circumstances(run: Callable[..., Run], tmp_path: Path) -> None:
