@@ -186,8 +186,8 @@ class Run:
         size = self.experiment.protocol.batch_size
         query = query.to(self.served.trained.device)
         starts = show.tracked(range(0, len(query), size), "recommending")
-        nothing = pl.DataFrame(schema=LISTS)  # all that there is where nobody asks
-        lists = pl.concat([nothing, *(self.answers(query, slice(start, start + size), k) for start in starts)])
+        parts = [self.answers(query, slice(start, start + size), k) for start in starts]
+        lists = pl.concat(parts or [pl.DataFrame(schema=LISTS)])
         user, item = names[lists["row"]].alias("user"), self.items[lists["item"]].alias("item")
         return lists.select(user, item, "rank", "score")
 
