@@ -27,6 +27,7 @@ FEATURES = Features(
     },
     num_users=4,
     num_items=6,
+    context={"device": Bags.single(np.array([0, 1, PAD]), 3)},
 )
 
 
@@ -63,6 +64,20 @@ def test_mean_weighs_events() -> None:
     weighed = replace(query, log=replace(query.log, weight=torch.tensor([1.0, 3.0])))
     expected = 0.25 * network.events(torch.tensor([0])) + 0.75 * network.events(torch.tensor([1]))
     torch.testing.assert_close(network.history(weighed, network.events), expected)
+
+
+def test_mean_weighs_events_before_each_place() -> None:
+    network = model()
+    query = Query.from_histories([[0, 1, 2, 3], [4, 5]])
+    weighed = replace(query, log=replace(query.log, weight=torch.tensor([1.0, 3.0, 4.0, 9.0, 2.0, 7.0])))
+    asked = torch.tensor([[True, True, True, True], [False, True, False, False]])
+    share_QI = torch.zeros(5, 6)
+    share_QI[1, 0] = 1
+    share_QI[2, :2] = torch.tensor([1.0, 3.0]) / 4
+    share_QI[3, :3] = torch.tensor([1.0, 3.0, 4.0]) / 8
+    share_QI[4, 4] = 1
+    expected = share_QI @ network.events(torch.arange(6))
+    torch.testing.assert_close(network.history(weighed.asking(asked), network.events), expected)
 
 
 def test_a_cold_item_is_scored_from_its_features_alone() -> None:
@@ -109,8 +124,11 @@ def test_towers_of_their_own_say_what_the_model_says(history: str) -> None:
     network = model(f"model/history={history}", "model.history.max_length=4")
     query_tower, item_tower = network.towers()
     query, items = Query.from_histories([[0, 1, 2, 3, 4], [], [5]], [1, PAD, 3]), torch.tensor([5, 0, 2])
+    weighed = replace(query.log, weight=torch.tensor([1.0, 3.0, 0.5, 2.0, 4.0, 7.0]))
+    query = replace(query, log=weighed, context=torch.tensor([[1], [PAD], [2]]))
     assert item_tower.names == ["item", "genres_tokens", "genres_weights"]
-    assert query_tower.names == ["history", "user", "age"]
+    weight = ["history_weight"] if history == "mean" else []
+    assert query_tower.names == ["history", *weight, "context", "user", "age"]
     torch.testing.assert_close(query_tower(*query_tower.inputs(query)), network.encode_query(query))
     torch.testing.assert_close(item_tower(*item_tower.inputs(items)), network.encode_items(items))
 

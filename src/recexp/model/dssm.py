@@ -115,7 +115,7 @@ class Bag(nn.Module):
             distinct, place = ids.unique(return_inverse=True)
             of_distinct: Tensor = self(distinct)
             return F.embedding(place, of_distinct)
-        total_RW = torch.zeros(len(ids), self.width, device=ids.device)
+        total_RW = torch.zeros(ids.shape[0], self.width, device=ids.device)  # len() would fix it in an export
         for one, onto in zip(self.columns.values(), self.maps, strict=True):
             total_RW = total_RW + onto(one(ids))
         return total_RW

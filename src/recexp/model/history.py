@@ -32,6 +32,7 @@ class History(nn.Module):
     """
 
     num_buckets = BUCKETS
+    heeds_weights = False
 
     def __init__(self, embedding_dim: int, max_length: int, embedding: str) -> None:
         super().__init__()
@@ -48,20 +49,29 @@ class History(nn.Module):
     def forward(self, query: Query, embed: Embed) -> Tensor:
         answers, places = [], []
         for bucket in buckets(Asked.of(query, self.max_length), self.num_buckets):
-            states_NLD = self.states(embed(earlier(bucket.item)), bucket.length)
+            states_NLD = self.states(embed(earlier(bucket.item)), bucket.length, None)
             answers.append(states_NLD[bucket.asked])
             places.append(bucket.answer)
         answers_QD: Tensor = F.embedding(torch.cat(places).argsort(), torch.cat(answers))
         return answers_QD
 
-    def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
-        """What is known at each place, from the vectors at it and before, [N, L, D]; behind `length` is padding."""
+    def states(self, vectors_NLD: Tensor, length_N: Tensor, weight_NL: Tensor | None) -> Tensor:
+        """What is known at each place, from the vectors at it and before, [N, L, D]; behind `length` is padding.
+
+        Args:
+            weight_NL: how much each vector counts, where the history `heeds_weights`; None where it does not.
+        """
         raise NotImplementedError
 
 
 def earlier(items_NL: Tensor) -> Tensor:
     """Each place with the item of the place before it, nothing at the first, [N, L]."""
-    return F.pad(items_NL[:, :-1], (1, 0), value=PAD)
+    return later(items_NL[:, :-1], PAD)
+
+
+def later(events_NL: Tensor, nothing: int = 0) -> Tensor:
+    """All events one place later, behind a first place with nothing, [N, L + 1]."""
+    return F.pad(events_NL, (1, 0), value=nothing)
 
 
 class Mean(History):
@@ -73,25 +83,22 @@ class Mean(History):
     Differs from the paper: events weigh a_j, which the data gives.
     """
 
+    heeds_weights = True
+
     def forward(self, query: Query, embed: Embed) -> Tensor:
         if query.asked is not None:
-            return self._before_each(query, embed(Asked.of(query, self.max_length).item))[query.asked]
+            asked = Asked.of(query, self.max_length)
+            vectors_BLD, weight_BL = embed(earlier(asked.item)), later(query.history_weight[:, :-1])
+            return self.states(vectors_BLD, asked.length, weight_BL)[query.asked]
         recent = query.last(self.max_length - 1)
         vectors_BLD, weight_BL = embed(recent.history), recent.history_weight
         share_BL = weight_BL / weight_BL.sum(1, keepdim=True).clamp(min=1e-12)
         return (share_BL[:, None] @ vectors_BLD)[:, 0] if vectors_BLD.shape[1] else vectors_BLD.sum(1)
 
-    def _before_each(self, query: Query, vectors_BLD: Tensor) -> Tensor:
-        """The mean of what stands before each place, zero at the first, [B, L, D]."""
-        weight_BL = query.history_weight
-        weighted_BLD = F.pad(vectors_BLD * weight_BL[..., None], (0, 0, 1, 0))[:, :-1]
-        total_BL = F.pad(weight_BL, (1, 0))[:, :-1].cumsum(1)
-        return weighted_BLD.cumsum(1) / total_BL.clamp(min=1e-12)[..., None]
-
-    def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
-        # the first place has nothing before it, so place t is the mean of t vectors
-        count_L = torch.arange(vectors_NLD.shape[1], device=vectors_NLD.device).clamp(min=1)
-        return vectors_NLD.cumsum(1) / count_L[:, None]
+    def states(self, vectors_NLD: Tensor, length_N: Tensor, weight_NL: Tensor | None) -> Tensor:
+        assert weight_NL is not None
+        total_NL = weight_NL.cumsum(1).clamp(min=1e-12)
+        return (vectors_NLD * weight_NL[..., None]).cumsum(1) / total_NL[..., None]
 
 
 class GRU(History):
@@ -115,7 +122,7 @@ class GRU(History):
         self.dropout = Dropout(dropout)
         self.gru = nn.GRU(embedding_dim, embedding_dim, num_layers, batch_first=True)
 
-    def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
+    def states(self, vectors_NLD: Tensor, length_N: Tensor, weight_NL: Tensor | None) -> Tensor:
         states_NLD: Tensor = self.gru(self.dropout(vectors_NLD))[0]
         return states_NLD
 
@@ -148,7 +155,7 @@ class Attention(History):
         self.dropout = Dropout(layers.dropout)
         self.layers = layers
 
-    def states(self, vectors_NLD: Tensor, length_N: Tensor) -> Tensor:
+    def states(self, vectors_NLD: Tensor, length_N: Tensor, weight_NL: Tensor | None) -> Tensor:
         place_L = torch.arange(vectors_NLD.shape[1], device=vectors_NLD.device)
         index_NL = (place_L + self.max_length - length_N[:, None]).clamp(0, self.max_length - 1)
         states_NLD: Tensor = self.layers(self.dropout(vectors_NLD + F.embedding(index_NL, self.position)), length_N)

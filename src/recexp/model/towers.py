@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from recexp.model.base import Tower, lookup
 from recexp.model.features import Inputs, inputs, names
-from recexp.model.history import History, earlier
+from recexp.model.history import History, later
 from recexp.types import PAD, Query
 
 
@@ -65,8 +65,9 @@ class QueryTower(Tower):
     """What a user did, and all that is known of them -> their vector; a new user's id is -1.
 
     Shape:
-        history [R, L] int64, the newest L dense ids, oldest first, -1 behind · context [R, F] int64 where the data has
-        circumstances · user [R] int64 · and as of items
+        history [R, L] int64, the newest L dense ids, oldest first, -1 behind · history_weight [R, L] where the history
+        heeds how much events count, 0 behind · context [R, F] int64 where the data has circumstances · user [R] int64
+        · and as of items
         -> [R, D].
     """
 
@@ -75,18 +76,20 @@ class QueryTower(Tower):
     def __init__(self, model: Whole, side: Side) -> None:
         super().__init__()
         self.model, self.side = model, side
+        weight = ["history_weight"] if model.history.heeds_weights else []
         context = ["context"] if model.circumstances.names else []
-        self.names = ["history", *context, *names(side.columns.values(), side.names, "user")]
+        self.names = ["history", *weight, *context, *names(side.columns.values(), side.names, "user")]
         with torch.no_grad():
             events_IE = model.events(torch.arange(model.num_items)[None])[0]
         self.register_buffer("events", events_IE, persistent=False)
 
     def forward(self, *given: Tensor) -> Tensor:
         history_RL, *known = given
-        context_RF = known.pop(0) if "context" in self.names else None
+        weight_RL = later(known.pop(0)) if self.model.history.heeds_weights else None
+        context_RF = known.pop(0) if self.model.circumstances.names else None
         length_R = (history_RL != PAD).sum(1) + 1
-        vectors_RLE = lookup(self.events, earlier(F.pad(history_RL, (0, 1), value=PAD)))
-        states_RLE = self.model.history.states(vectors_RLE, length_R)
+        vectors_RLE = lookup(self.events, later(history_RL, PAD))
+        states_RLE = self.model.history.states(vectors_RLE, length_R, weight_RL)
         last_R1E = (length_R - 1)[:, None, None].expand(-1, 1, states_RLE.shape[-1])
         h_RE = states_RLE.gather(1, last_R1E)[:, 0]
         x_RU = self.side.given(known) if known else self.side(torch.full_like(length_R, PAD))
@@ -94,8 +97,10 @@ class QueryTower(Tower):
 
     def inputs(self, rows: Query) -> list[Tensor]:
         length = self.model.history.max_length - 1
-        history_RL = rows.last(length).history
-        history_RL = F.pad(history_RL, (0, length - history_RL.shape[1]), value=PAD)
+        recent = rows.last(length)
+        room = (0, length - recent.history.shape[1])
+        history_RL = F.pad(recent.history, room, value=PAD)
+        weight = [F.pad(recent.history_weight, room)] if self.model.history.heeds_weights else []
         unknown_RF = torch.full((len(rows), len(self.model.circumstances.names)), PAD)
-        context = [unknown_RF if rows.context is None else rows.context] if "context" in self.names else []
-        return [history_RL, *context, *inputs(self.side.columns.values(), rows.users)]
+        context = [unknown_RF if rows.context is None else rows.context] if self.model.circumstances.names else []
+        return [history_RL, *weight, *context, *inputs(self.side.columns.values(), rows.users)]

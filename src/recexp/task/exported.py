@@ -53,6 +53,10 @@ def _export_of(run: Run, engine: str, folder: str | None) -> Path:
     facts = Folder(folder).run()
     if facts.get("task") != "export" or facts.get("parent") != run.facts.get("id"):
         raise RecexpError(f"export={folder} is not the folder of an export of {run.path}.")
+    if facts.get("status") != "finished":
+        raise RecexpError(
+            f"export={folder} is {facts.get('status')}, not finished. Type python -m recexp task=export run={run.path}"
+        )
     needed = {INDEX: "items.usearch", ONNX: "query_tower.onnx"}[engine]
     if not (Path(folder) / needed).exists():
         raise RecexpError(f"{folder} has no {needed}: this model has no towers for ONNX. Type engine=index.")

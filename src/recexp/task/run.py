@@ -24,6 +24,9 @@ from recexp.task.assemble import Experiment, make, new_model
 from recexp.task.served import Served, best, place
 from recexp.types import PAD, Features, Log, Query
 
+LISTS = {"row": pl.Int64, "item": pl.Int64, "rank": pl.Int64, "score": pl.Float32}
+"""Columns of the lists that answer some rows of a query."""
+
 
 class Run:
     """A run folder: its config, its metrics, its model.
@@ -204,8 +207,9 @@ class Run:
         """The lists of a query's rows, under the rows' names."""
         size = self.experiment.protocol.batch_size
         query = query.to(self.served.trained.device)
-        starts = show.tracked(range(0, max(len(query), 1), size), "recommending")
-        lists = pl.concat([self.answers(query, slice(start, start + size), k) for start in starts])
+        starts = show.tracked(range(0, len(query), size), "recommending")
+        parts = [self.answers(query, slice(start, start + size), k) for start in starts]
+        lists = pl.concat(parts or [pl.DataFrame(schema=LISTS)])
         user, item = names[lists["row"]].alias("user"), self.items[lists["item"]].alias("item")
         return lists.select(user, item, "rank", "score")
 

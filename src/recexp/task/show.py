@@ -76,7 +76,12 @@ def results(metrics: Mapping[str, float], main: str, result: Result) -> None:
         console.print()
         _print(f"{main} of", segments, metrics)
     notes(result.notes)
-    for alarm in result.alarms:
+    alarms(result.alarms)
+
+
+def alarms(lines: Sequence[str]) -> None:
+    """What makes a result doubtful."""
+    for alarm in lines:
         console.print(f"[bold red]alarm:[/] {alarm}", soft_wrap=True)
 
 
