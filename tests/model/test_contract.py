@@ -123,5 +123,8 @@ LEARN = {
 
 EPOCHS = ["trainer.max_epochs=40", "trainer.check_val_every_n_epoch=40"]
 
-OWN = {"dssm": ["model.hidden_dims=[16]", "model.features.users=[]"]}
+OWN = {
+    "dssm": ["model.hidden_dims=[16]", "model.features.users=[]"],
+    "two_tower": ["model.features.users=[]"],
+}
 """The learning rate of the others is too much for tanh layers of full width; with users' ids it learns by heart."""
