@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -20,10 +20,6 @@ class Column(Protocol):
 
     def encode(self, values: pl.Series) -> Bags | Numbers:
         """Each value as a model takes it; nothing for what train has not."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """What another program needs to do the same, in plain types."""
         ...
 
 
@@ -63,9 +59,6 @@ class Tokens:
         weights = weight.cast(pl.Float32).to_numpy(writable=True)
         return Bags(torch.from_numpy(offsets), torch.from_numpy(codes), torch.from_numpy(weights), self.known.height)
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "bag", "tokens": self.known["token"].to_list(), "idf": self.known["idf"].to_list()}
-
 
 def _exploded(lists: pl.Series) -> pl.DataFrame:
     """row, token: one row for each token of each list."""
@@ -94,9 +87,6 @@ class Scaled:
         scaled = ((_floats(values) - self.mean) / self.std).fill_null(0.0).cast(pl.Float32)
         return Numbers(torch.from_numpy(scaled.to_numpy(writable=True))[:, None])
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "number", "mean": self.mean, "std": self.std}
-
 
 def _floats(values: pl.Series) -> pl.Series:
     days = isinstance(values.dtype, pl.Date | pl.Datetime)
@@ -120,6 +110,3 @@ class Vector:
         if there.any():
             table[there] = np.stack(values.drop_nulls().to_list())
         return Numbers(torch.from_numpy(table))
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "vector", "width": self.width}
