@@ -9,7 +9,7 @@ import pytest
 from recexp.data.features import Encoder
 from recexp.data.text import trigrams, words
 from recexp.errors import RecexpError
-from recexp.types import Bags, Dataset, Features, Interactions, Numbers
+from recexp.types import PAD, Bags, Dataset, Features, Interactions, Numbers
 
 ENCODER = Encoder(None, None, ["text"], ["year"], "words", "train", 1, 100)
 USERS = pl.DataFrame(
@@ -27,13 +27,21 @@ ITEMS = pl.DataFrame(
 )
 
 
-def log(user: list[int], item: list[int]) -> Interactions:
-    ones = np.ones(len(user), np.float32)
-    return Interactions(np.array(user, np.int32), np.array(item, np.int32), np.arange(len(user)), ones, ones)
+def log(user: list[int], item: list[int], device: list[int]) -> Interactions:
+    ones, times = np.ones(len(user), np.float32), np.arange(len(user))
+    context = np.array(device, np.int32)[:, None]
+    return Interactions(np.array(user, np.int32), np.array(item, np.int32), times, ones, ones, context)
 
 
-TRAIN = log([0, 0, 1], [0, 1, 0])  # user 2 and items 2, 3 are not in train
-DATA = Dataset("toy", TRAIN, USERS, ITEMS)
+TRAIN = log([0, 0, 1], [0, 1, 0], [0, 2, PAD])
+HELD_OUT = log([1, 1, 2, 2, 2], [2, 1, 3, 2, 0], [1, 2, 3, 3, 3])  # alone have user 2, items 2, 3 and devices 1, 3
+DATA = Dataset(
+    "toy",
+    Interactions.concat(TRAIN, HELD_OUT),
+    USERS,
+    ITEMS,
+    context={"device": ["pad", "phone", "tv", "watch"]},
+)
 
 
 def bag(column: Bags | Numbers, row: int) -> dict[int, float]:
@@ -57,6 +65,11 @@ def test_unknown_users_and_items_have_no_id() -> None:
     features = ENCODER(DATA, TRAIN)
     assert [bag(features.items["id"], row) for row in range(4)] == [{0: 1.0}, {1: 1.0}, {}, {}]
     assert [bag(features.users["id"], row) for row in range(3)] == [{0: 1.0}, {1: 1.0}, {}]
+
+
+def test_circumstances_that_train_has_not_are_unknown() -> None:
+    device = ENCODER(DATA, TRAIN).context["device"]
+    assert [bag(device, row) for row in range(4)] == [{0: 1.0}, {}, {2: 1.0}, {}]
 
 
 def test_text_weighs_count_times_idf_in_length_1() -> None:
@@ -89,7 +102,7 @@ def test_popularity_counts_train_alone() -> None:
 def test_neighbours_bring_what_they_met_in_train() -> None:
     features = replace(ENCODER, users=["neighbours"])(DATA, TRAIN)
     neighbours = features.users["neighbours"]
-    assert bag(neighbours, 0) == {0: 1.0}  # bob met item 0; cat met nothing in train
+    assert bag(neighbours, 0) == {0: 1.0}  # bob met item 0 in train, 1 and 2 later; cat met nothing in train
     assert bag(neighbours, 1) == pytest.approx({0: 0.5**0.5, 1: 0.5**0.5})
     assert bag(neighbours, 2) == {}
 
