@@ -58,6 +58,7 @@ DATA: list[tuple[str, str, str | bytes]] = [  # what is typed, what is said, wha
     ("eval.k=[5,5000]", "cut-off 5000, but there are only 400 items … type eval.k=[5]", ""),
     ("negatives=uniform negatives.seen=kept", "negatives.seen=kept … Type negatives.seen=keep", ""),
     ("model=two_tower model.features.items=[genre]", "the data has no column 'genre'; it has: … Type", ""),
+    ("model=two_tower model.features.items=[popularity]", "has no id. Type model.history.embedding=own", ""),
     (f"{TABLE} data.features.items=i.csv", "no file i.csv", "user,item\n1,2\n2,3\n1,3"),
     (f"{TABLE} data.features.users=t.csv", "user 1 has more than one row", "user,item\n1,2\n2,3\n1,3"),
     ("negatives=hard negatives.num_hard=9", "must be from 1 to negatives.num_negatives=8", ""),

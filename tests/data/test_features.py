@@ -72,6 +72,14 @@ def test_circumstances_that_train_has_not_are_unknown() -> None:
     assert [bag(device, row) for row in range(4)] == [{0: 1.0}, {}, {2: 1.0}, {}]
 
 
+def test_ids_of_histories_are_those_of_train_whatever_items_have() -> None:
+    features = replace(ENCODER, items=["price"])(DATA, TRAIN)
+    for one in (features, Features.of(features.tensors())):
+        assert list(one.items) == ["price"]
+        assert [bag(one.events["id"], row) for row in range(4)] == [{0: 1.0}, {1: 1.0}, {}, {}]
+    assert ENCODER(DATA, TRAIN).events == {}
+
+
 def test_text_weighs_count_times_idf_in_length_1() -> None:
     text = ENCODER(DATA, TRAIN).items["text"]
     idf = {"red": np.log(3 / 3) + 1, "fox": np.log(3 / 2) + 1}

@@ -75,6 +75,7 @@ class Encoder:
             dataset.num_users,
             dataset.num_items,
             _circumstances(dataset, train),
+            {} if ID in items else _encoded([ID], dataset.items, {}, train.item, {}),
         )
 
     def fit(self, dataset: Dataset, train: Interactions) -> Fitted:
