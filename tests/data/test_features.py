@@ -145,6 +145,40 @@ def test_features_survive_their_file() -> None:
     assert [bag(again.items["text"], row) for row in range(4)] == [bag(features.items["text"], r) for r in range(4)]
 
 
+NESTED = "allowed: texts, numbers, times, lists .* in model.features.items"
+
+
+@pytest.mark.parametrize(
+    ("column", "complaint"),
+    [
+        ([[1.0], [1.0, 2.0], [3.0, 4.0], None], "'own': the vector of item 10 has length 1; expected 2, as of most"),
+        ([[1.0, 2.0], [], [3.0, 4.0], None], "'own': the vector of item 11 has length 0; expected 2.* give null"),
+        ([[1.0, 2.0], None, [3.0, None], None], "'own': the vector of item 12 has a number that is missing"),
+        ([[1.0, 2.0], None, None, [float("nan"), 1.0]], "'own': the vector of item 13 has a number that is .* NaN"),
+        ([[1.0, 2.0], [1e300, 2.0], None, None], "'own': the vector of item 11 has a number that is .* too large"),
+        ([{"a": 1}, {"a": 2}, None, None], rf"'own' of items holds Struct.*; {NESTED}"),
+        ([[["a"]], [["b"]], None, None], rf"'own' of items holds List\(List\(String\)\); {NESTED}"),
+        ([b"a", b"b", None, None], rf"'own' of items holds Binary; {NESTED}"),
+    ],
+)
+def test_impossible_columns(column: list, complaint: str) -> None:
+    data = replace(DATA, items=ITEMS.with_columns(own=pl.Series(column)))
+    with pytest.raises(RecexpError, match=complaint):
+        ENCODER(data, TRAIN)
+    replace(ENCODER, items=["price"])(data, TRAIN)  # nobody asks for it
+
+
+def test_vectors_of_arrays_and_of_nobody() -> None:
+    arrays = pl.Series([[1, 2], None, [3, 4], [5, 6]], dtype=pl.Array(pl.Int64, 2))
+    nothing = pl.Series([None, [], None, []], dtype=pl.List(pl.Float64))
+    features = ENCODER(replace(DATA, items=ITEMS.with_columns(own=arrays, none=nothing)), TRAIN)
+    own, none = features.items["own"], features.items["none"]
+    assert isinstance(own, Numbers)
+    assert isinstance(none, Numbers)
+    assert own.values.tolist() == [[1, 2], [0, 0], [3, 4], [5, 6]]
+    assert none.values.shape == (4, 0)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

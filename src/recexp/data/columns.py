@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from recexp.errors import RecexpError
 from recexp.types import Bags, Numbers
 
 Lists = Callable[[pl.Series], pl.Series]
@@ -101,12 +102,45 @@ class Vector:
     width: int
 
     @staticmethod
-    def learn(values: pl.Series) -> Vector:
-        return Vector(max((len(vector) for vector in values.drop_nulls()), default=0))
+    def learn(values: pl.Series, ids: pl.Series) -> Vector:
+        """As wide as most are.
+
+        Args:
+            ids: whose vectors they are, for messages.
+        Raises:
+            RecexpError: vectors differ in width, or a number is missing, NaN or infinite.
+        """
+        widths = values.list.len()
+        width = int(widths.drop_nulls().mode().max() or 0)  # type: ignore[arg-type]
+        for place in (widths != width).arg_true().head(1):
+            _refuse(values, ids, place, f"has length {widths[place]}; expected {width}, as of most others")
+        for place in np.flatnonzero(~np.isfinite(_table(values, width)).all(1))[:1]:
+            _refuse(values, ids, int(place), "has a number that is missing, NaN or too large for float32")
+        return Vector(width)
 
     def encode(self, values: pl.Series) -> Numbers:
-        table = np.zeros((len(values), self.width), np.float32)
-        there = values.is_not_null().to_numpy()
-        if there.any():
-            table[there] = np.stack(values.drop_nulls().to_list())
-        return Numbers(torch.from_numpy(table))
+        return Numbers(torch.from_numpy(_table(values, self.width)))
+
+
+def _table(vectors: pl.Series, width: int) -> np.ndarray:
+    """[R, width] float32, zeros where there is no vector, NaN where one has no number."""
+    there = vectors.is_not_null().to_numpy()
+    table = np.zeros((len(vectors), width), np.float32)
+    table[there] = vectors.drop_nulls().list.explode().cast(pl.Float32).to_numpy().reshape(int(there.sum()), width)
+    return table
+
+
+def _refuse(vectors: pl.Series, ids: pl.Series, place: int, found: str) -> None:
+    raise RecexpError(
+        f"column {vectors.name!r}: the vector of {ids.name} {ids[place]} {found}. Mend it, or give null for no vector."
+    )
+
+
+def check_kind(values: pl.Series, side: str) -> None:
+    """Refuses what is neither a text, a number, a time nor a list of such."""
+    kind = values.dtype.inner if isinstance(values.dtype, pl.List | pl.Array) else values.dtype
+    if kind.is_nested() or kind in (pl.Binary, pl.Object):
+        raise RecexpError(
+            f"column {values.name!r} of {side}s holds {values.dtype}; allowed: texts, numbers, times, lists of texts "
+            f"and lists of numbers. Give it another form, or list the other columns in model.features.{side}s."
+        )

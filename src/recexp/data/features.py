@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recexp.data.columns import Column, Lists, Scaled, Tokens, Vector
+from recexp.data.columns import Column, Lists, Scaled, Tokens, Vector, check_kind
 from recexp.data.text import tokenizer
 from recexp.errors import RecexpError, nearest
 from recexp.types import PAD, Bags, Columns, Dataset, Features, Interactions
@@ -44,7 +44,7 @@ class Encoder:
         min_count: rows of train that must hold a token or category for it to count; 1 for `hashed`.
         max_size: largest vocabulary of a column [count].
     Raises:
-        RecexpError: a column does not exist, or an option does not.
+        RecexpError: a column does not exist or cannot be read, or an option does not exist.
     """
 
     users: Sequence[str] | None
@@ -101,14 +101,14 @@ class Encoder:
 
     def _fitted(self, chosen: list[str], table: pl.DataFrame, in_train: np.ndarray) -> dict[str, Column]:
         own = [name for name in chosen if name in table.columns[1:] and name not in (ID, NEIGHBOURS)]
-        return {name: self._column(name, table[name], in_train) for name in own}
+        return {name: self._column(name, table, in_train) for name in own}
 
-    def _column(self, name: str, values: pl.Series, in_train: np.ndarray) -> Column:
-        if isinstance(values.dtype, pl.Array):
-            values = values.arr.to_list()
+    def _column(self, name: str, table: pl.DataFrame, in_train: np.ndarray) -> Column:
+        ids, values = table.to_series(0), _plain(table[name])
+        check_kind(values, ids.name)
         if isinstance(values.dtype, pl.List):
             if values.dtype.inner.is_numeric():
-                return Vector.learn(values)
+                return Vector.learn(values, ids)
             return Tokens.learn(values, in_train, _same, False, self.min_count, self.max_size)
         if name in self.text:
             count = 1 if self.vocabulary == HASHED else self.min_count
