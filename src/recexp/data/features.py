@@ -35,8 +35,8 @@ class Encoder:
 
     Args:
         users, items: columns of the data's tables; null: the id and all there are. Beside them there are `id`;
-            `popularity` of items, log(1 + train events); `neighbours` of users, the items in train of the users whose
-            ids the column `neighbours` lists.
+            `popularity` of items, log(1 + train events), unknown where there are none; `neighbours` of users, the items
+            in train of the users whose ids the column `neighbours` lists.
         text: columns of either table that are text, where they exist.
         categories: columns of numbers that are categories, where they exist.
         tokens: what a text is cut into, `words` or `trigrams`.
@@ -170,7 +170,8 @@ def _plain(values: pl.Series) -> pl.Series:
 def _extra_items(chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:
     if POPULARITY not in chosen:
         return {}
-    popularity = pl.Series(np.log1p(np.bincount(train.item, minlength=dataset.num_items)))
+    events = pl.Series(np.bincount(train.item, minlength=dataset.num_items))
+    popularity = pl.select(pl.when(events > 0).then(events.log1p())).to_series()
     return {POPULARITY: Scaled.learn(popularity, _there(train.item, dataset.items)).encode(popularity)}
 
 
