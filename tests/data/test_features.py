@@ -116,6 +116,35 @@ def test_neighbours_bring_what_they_met_in_train() -> None:
     assert bag(neighbours, 2) == {}
 
 
+def neighbours_of(users: list, named: list, row: int) -> dict[int, float]:
+    table = pl.DataFrame({"user": users, "neighbours": named}, strict=False)
+    return bag(replace(ENCODER, users=["neighbours"])(replace(DATA, users=table), TRAIN).users["neighbours"], row)
+
+
+def test_nobody_is_a_neighbour_of_their_own() -> None:
+    assert neighbours_of([1, 2, 3], [[1, 2], [2], None], 0) == {0: 1.0}
+    assert neighbours_of([1, 2, 3], [[1, 2], [2], None], 1) == {}
+
+
+@pytest.mark.parametrize("named", [[[2.0, 9.0], [1.0]], [[2.0, None], [1.0]], [["2"], ["9"]], [2.0, 1.0], ["2", "x"]])
+def test_neighbours_are_read_as_ids_are(named: list) -> None:
+    assert neighbours_of([1, 2, 3], [*named, None], 0) == {0: 1.0}
+
+
+def test_neighbours_that_nobody_is() -> None:
+    said = r"none of the 2 neighbours .* look like 2\|1, 1\|3, users like 1, 2, 3. Give each user a list .*\(jsonl"
+    with pytest.raises(RecexpError, match=said):
+        neighbours_of([1, 2, 3], ["2|1", "1|3", None], 0)
+    assert neighbours_of([1, 2, 3], [[], None, []], 0) == {}
+
+
+def test_items_may_have_neighbours_of_another_kind() -> None:
+    data = replace(DATA, items=ITEMS.with_columns(neighbours=pl.Series([1.0, 3.0, 5.0, None])))
+    column = ENCODER(data, TRAIN).items["neighbours"]
+    assert isinstance(column, Numbers)
+    assert column.values[:, 0].tolist() == [-1.0, 1.0, 3.0, 0.0]
+
+
 def test_the_most_frequent_tokens_are_kept() -> None:
     features = replace(ENCODER, max_size=1)(DATA, TRAIN)
     assert features.items["text"].size == 1

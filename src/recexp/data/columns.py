@@ -144,3 +144,8 @@ def check_kind(values: pl.Series, side: str) -> None:
             f"column {values.name!r} of {side}s holds {values.dtype}; allowed: texts, numbers, times, lists of texts "
             f"and lists of numbers. Give it another form, or list the other columns in model.features.{side}s."
         )
+
+
+def plain(values: pl.Series) -> pl.Series:
+    """Arrays as lists, all else as it is."""
+    return values.arr.to_list() if isinstance(values.dtype, pl.Array) else values
