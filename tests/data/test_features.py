@@ -145,6 +145,17 @@ def test_items_may_have_neighbours_of_another_kind() -> None:
     assert column.values[:, 0].tolist() == [-1.0, 1.0, 3.0, 0.0]
 
 
+@pytest.mark.parametrize(("side", "name"), [("users", "id"), ("items", "id"), ("items", "popularity")])
+def test_names_that_stand_for_something_else(side: str, name: str) -> None:
+    table = getattr(DATA, side)
+    data = replace(DATA, **{side: table.with_columns(pl.lit("x").alias(name))})
+    complaint = rf"the table of {side} has a column '{name}', and model.features.{side} calls .* so. Give .* name"
+    for wanted in (None, [name]):
+        with pytest.raises(RecexpError, match=complaint):
+            replace(ENCODER, **{side: wanted})(data, TRAIN)
+    replace(ENCODER, **{side: [table.columns[1]]})(data, TRAIN)  # nobody asks for it
+
+
 def test_the_most_frequent_tokens_are_kept() -> None:
     features = replace(ENCODER, max_size=1)(DATA, TRAIN)
     assert features.items["text"].size == 1

@@ -46,7 +46,7 @@ class Encoder:
         min_count: rows of train that must hold a token or category for it to count; 1 for `hashed`.
         max_size: largest vocabulary of a column [count].
     Raises:
-        RecexpError: a column does not exist or cannot be read, or an option does not exist.
+        RecexpError: a column does not exist, cannot be read or is named as one beside them; an option does not exist.
     """
 
     users: Sequence[str] | None
@@ -89,6 +89,7 @@ class Encoder:
     def _chosen(self, side: str, table: pl.DataFrame) -> list[str]:
         wanted = getattr(self, side)
         there = [ID, *table.columns[1:]]
+        _refuse_twice(side, [name for name in table.columns[1:] if wanted is None or name in wanted])
         if wanted is None:
             return there
         for column in wanted:
@@ -124,6 +125,15 @@ class Encoder:
 
     def _extra_users(self, chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:
         return {NEIGHBOURS: neighbours(dataset, train)} if NEIGHBOURS in chosen else {}
+
+
+def _refuse_twice(side: str, own: list[str]) -> None:
+    for name in own:
+        if name in DERIVED[side]:
+            raise RecexpError(
+                f"the table of {side} has a column {name!r}, and model.features.{side} calls {DERIVED[side][name]} so. "
+                "Give that of the table another name."
+            )
 
 
 def _circumstances(dataset: Dataset, train: Interactions) -> Columns:
