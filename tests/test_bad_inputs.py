@@ -21,6 +21,13 @@ from recexp.__main__ import main
 
 COMPOSITION = Path(__file__).with_name("bad_inputs.txt").read_text()
 TABLE = "data=table data.path=t.csv"
+VECTORS = "model=two_tower data=table data.path=t.jsonl data.features.items=t.jsonl"
+
+
+def vectors(of_item_7: str) -> str:
+    return "\n".join(f'{{"user": {i % 2}, "item": {i}, "v": {of_item_7 if i == 7 else "[1, 2]"}}}' for i in range(12))
+
+
 DATA: list[tuple[str, str, str | bytes]] = [  # what is typed, what is said, what t.csv (or the file in path) holds
     ("data=table data.path=missing.csv", "no file missing.csv … working directory … t.csv", "user,item\n1,2"),
     ("data=table data.path=.", ". is a folder; expected a file", ""),
@@ -58,8 +65,11 @@ DATA: list[tuple[str, str, str | bytes]] = [  # what is typed, what is said, wha
     ("eval.k=[5,5000]", "cut-off 5000, but there are only 400 items … type eval.k=[5]", ""),
     ("negatives=uniform negatives.seen=kept", "negatives.seen=kept … Type negatives.seen=keep", ""),
     ("model=two_tower model.features.items=[genre]", "the data has no column 'genre'; it has: … Type", ""),
+    ("model=two_tower model.features.items=[popularity]", "has no id. Type model.history.embedding=own", ""),
     (f"{TABLE} data.features.items=i.csv", "no file i.csv", "user,item\n1,2\n2,3\n1,3"),
     (f"{TABLE} data.features.users=t.csv", "user 1 has more than one row", "user,item\n1,2\n2,3\n1,3"),
+    (VECTORS, "column 'v': the vector of item 7 has length 1; expected 2", vectors("[1]")),
+    (VECTORS, "the vector of item 7 has a number that is missing, NaN or too large", vectors("[1, null]")),
     ("negatives=hard negatives.num_hard=9", "must be from 1 to negatives.num_negatives=8", ""),
     ("loss=softmax negatives=observed", "Observed gives none. Type loss=ce", ""),
     ("refit=true split.validation=none fit.patience=null", "no validation. Type split.validation=next_to_last", ""),

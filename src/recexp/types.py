@@ -144,6 +144,7 @@ class Features:
     Attributes:
         context: of each circumstance of an event, in order of `Query.context`, its values as rows: one token each, none
             where training never saw the value.
+        events: what a model may know of the items of a history beside `items`: the `id`, where `items` leaves it out.
     """
 
     users: Columns
@@ -151,6 +152,7 @@ class Features:
     num_users: int
     num_items: int
     context: Columns = field(default_factory=dict)
+    events: Columns = field(default_factory=dict)
 
     @staticmethod
     def ids(num_users: int, num_items: int) -> Features:
@@ -161,7 +163,8 @@ class Features:
     def tensors(self) -> dict[str, Tensor]:
         """Everything under flat names, as a file holds it."""
         flat = {"sizes": torch.tensor([self.num_users, self.num_items])}
-        for side, columns in (("users", self.users), ("items", self.items), ("context", self.context)):
+        sides = {"users": self.users, "items": self.items, "context": self.context, "events": self.events}
+        for side, columns in sides.items():
             for place, (name, column) in enumerate(columns.items()):
                 for part, value in vars(column).items():
                     flat[f"{side}/{place}/{part}/{name}"] = torch.as_tensor(value).contiguous()
@@ -175,7 +178,7 @@ class Features:
             if key != "sizes":
                 side, place, part, name = key.split("/", 3)
                 parts.setdefault((side, int(place), name), {})[part] = value
-        sides: dict[str, dict[str, Bags | Numbers]] = {"users": {}, "items": {}, "context": {}}
+        sides: dict[str, dict[str, Bags | Numbers]] = {"users": {}, "items": {}, "context": {}, "events": {}}
         for (side, _, name), found in sorted(parts.items()):
             bag = "tokens" in found
             sides[side][name] = (

@@ -9,7 +9,7 @@ import pytest
 from recexp.data.features import Encoder
 from recexp.data.text import trigrams, words
 from recexp.errors import RecexpError
-from recexp.types import Bags, Dataset, Features, Interactions, Numbers
+from recexp.types import PAD, Bags, Dataset, Features, Interactions, Numbers
 
 ENCODER = Encoder(None, None, ["text"], ["year"], "words", "train", 1, 100)
 USERS = pl.DataFrame(
@@ -27,13 +27,21 @@ ITEMS = pl.DataFrame(
 )
 
 
-def log(user: list[int], item: list[int]) -> Interactions:
-    ones = np.ones(len(user), np.float32)
-    return Interactions(np.array(user, np.int32), np.array(item, np.int32), np.arange(len(user)), ones, ones)
+def log(user: list[int], item: list[int], device: list[int]) -> Interactions:
+    ones, times = np.ones(len(user), np.float32), np.arange(len(user))
+    context = np.array(device, np.int32)[:, None]
+    return Interactions(np.array(user, np.int32), np.array(item, np.int32), times, ones, ones, context)
 
 
-TRAIN = log([0, 0, 1], [0, 1, 0])  # user 2 and items 2, 3 are not in train
-DATA = Dataset("toy", TRAIN, USERS, ITEMS)
+TRAIN = log([0, 0, 1], [0, 1, 0], [0, 2, PAD])
+HELD_OUT = log([1, 1, 2, 2, 2], [2, 1, 3, 2, 0], [1, 2, 3, 3, 3])  # alone have user 2, items 2, 3 and devices 1, 3
+DATA = Dataset(
+    "toy",
+    Interactions.concat(TRAIN, HELD_OUT),
+    USERS,
+    ITEMS,
+    context={"device": ["pad", "phone", "tv", "watch"]},
+)
 
 
 def bag(column: Bags | Numbers, row: int) -> dict[int, float]:
@@ -59,6 +67,19 @@ def test_unknown_users_and_items_have_no_id() -> None:
     assert [bag(features.users["id"], row) for row in range(3)] == [{0: 1.0}, {1: 1.0}, {}]
 
 
+def test_circumstances_that_train_has_not_are_unknown() -> None:
+    device = ENCODER(DATA, TRAIN).context["device"]
+    assert [bag(device, row) for row in range(4)] == [{0: 1.0}, {}, {2: 1.0}, {}]
+
+
+def test_ids_of_histories_are_those_of_train_whatever_items_have() -> None:
+    features = replace(ENCODER, items=["price"])(DATA, TRAIN)
+    for one in (features, Features.of(features.tensors())):
+        assert list(one.items) == ["price"]
+        assert [bag(one.events["id"], row) for row in range(4)] == [{0: 1.0}, {1: 1.0}, {}, {}]
+    assert ENCODER(DATA, TRAIN).events == {}
+
+
 def test_text_weighs_count_times_idf_in_length_1() -> None:
     text = ENCODER(DATA, TRAIN).items["text"]
     idf = {"red": np.log(3 / 3) + 1, "fox": np.log(3 / 2) + 1}
@@ -82,16 +103,57 @@ def test_popularity_counts_train_alone() -> None:
     features = replace(ENCODER, items=["popularity"])(DATA, TRAIN)
     popularity = features.items["popularity"]
     assert isinstance(popularity, Numbers)
-    logs = np.log1p([2, 1, 0, 0])
-    assert popularity.values[:, 0].numpy() == pytest.approx((logs - logs[:2].mean()) / logs[:2].std(), rel=1e-5)
+    logs = np.log1p([2, 1])
+    assert popularity.values[:2, 0].numpy() == pytest.approx((logs - logs.mean()) / logs.std(), rel=1e-5)
+    assert popularity.values[2:, 0].tolist() == [0, 0]  # unknown: training shows no item without events
 
 
 def test_neighbours_bring_what_they_met_in_train() -> None:
     features = replace(ENCODER, users=["neighbours"])(DATA, TRAIN)
     neighbours = features.users["neighbours"]
-    assert bag(neighbours, 0) == {0: 1.0}  # bob met item 0; cat met nothing in train
+    assert bag(neighbours, 0) == {0: 1.0}  # bob met item 0 in train, 1 and 2 later; cat met nothing in train
     assert bag(neighbours, 1) == pytest.approx({0: 0.5**0.5, 1: 0.5**0.5})
     assert bag(neighbours, 2) == {}
+
+
+def neighbours_of(users: list, named: list, row: int) -> dict[int, float]:
+    table = pl.DataFrame({"user": users, "neighbours": named}, strict=False)
+    return bag(replace(ENCODER, users=["neighbours"])(replace(DATA, users=table), TRAIN).users["neighbours"], row)
+
+
+def test_nobody_is_a_neighbour_of_their_own() -> None:
+    assert neighbours_of([1, 2, 3], [[1, 2], [2], None], 0) == {0: 1.0}
+    assert neighbours_of([1, 2, 3], [[1, 2], [2], None], 1) == {}
+
+
+@pytest.mark.parametrize("named", [[[2.0, 9.0], [1.0]], [[2.0, None], [1.0]], [["2"], ["9"]], [2.0, 1.0], ["2", "x"]])
+def test_neighbours_are_read_as_ids_are(named: list) -> None:
+    assert neighbours_of([1, 2, 3], [*named, None], 0) == {0: 1.0}
+
+
+def test_neighbours_that_nobody_is() -> None:
+    said = r"none of the 2 neighbours .* look like 2\|1, 1\|3, users like 1, 2, 3. Give each user a list .*\(jsonl"
+    with pytest.raises(RecexpError, match=said):
+        neighbours_of([1, 2, 3], ["2|1", "1|3", None], 0)
+    assert neighbours_of([1, 2, 3], [[], None, []], 0) == {}
+
+
+def test_items_may_have_neighbours_of_another_kind() -> None:
+    data = replace(DATA, items=ITEMS.with_columns(neighbours=pl.Series([1.0, 3.0, 5.0, None])))
+    column = ENCODER(data, TRAIN).items["neighbours"]
+    assert isinstance(column, Numbers)
+    assert column.values[:, 0].tolist() == [-1.0, 1.0, 3.0, 0.0]
+
+
+@pytest.mark.parametrize(("side", "name"), [("users", "id"), ("items", "id"), ("items", "popularity")])
+def test_names_that_stand_for_something_else(side: str, name: str) -> None:
+    table = getattr(DATA, side)
+    data = replace(DATA, **{side: table.with_columns(pl.lit("x").alias(name))})
+    complaint = rf"the table of {side} has a column '{name}', and model.features.{side} calls .* so. Give .* name"
+    for wanted in (None, [name]):
+        with pytest.raises(RecexpError, match=complaint):
+            replace(ENCODER, **{side: wanted})(data, TRAIN)
+    replace(ENCODER, **{side: [table.columns[1]]})(data, TRAIN)  # nobody asks for it
 
 
 def test_the_most_frequent_tokens_are_kept() -> None:
@@ -122,6 +184,40 @@ def test_features_survive_their_file() -> None:
     assert list(again.users) == list(features.users)
     assert (again.num_users, again.num_items) == (3, 4)
     assert [bag(again.items["text"], row) for row in range(4)] == [bag(features.items["text"], r) for r in range(4)]
+
+
+NESTED = "allowed: texts, numbers, times, lists .* in model.features.items"
+
+
+@pytest.mark.parametrize(
+    ("column", "complaint"),
+    [
+        ([[1.0], [1.0, 2.0], [3.0, 4.0], None], "'own': the vector of item 10 has length 1; expected 2, as of most"),
+        ([[1.0, 2.0], [], [3.0, 4.0], None], "'own': the vector of item 11 has length 0; expected 2.* give null"),
+        ([[1.0, 2.0], None, [3.0, None], None], "'own': the vector of item 12 has a number that is missing"),
+        ([[1.0, 2.0], None, None, [float("nan"), 1.0]], "'own': the vector of item 13 has a number that is .* NaN"),
+        ([[1.0, 2.0], [1e300, 2.0], None, None], "'own': the vector of item 11 has a number that is .* too large"),
+        ([{"a": 1}, {"a": 2}, None, None], rf"'own' of items holds Struct.*; {NESTED}"),
+        ([[["a"]], [["b"]], None, None], rf"'own' of items holds List\(List\(String\)\); {NESTED}"),
+        ([b"a", b"b", None, None], rf"'own' of items holds Binary; {NESTED}"),
+    ],
+)
+def test_impossible_columns(column: list, complaint: str) -> None:
+    data = replace(DATA, items=ITEMS.with_columns(own=pl.Series(column)))
+    with pytest.raises(RecexpError, match=complaint):
+        ENCODER(data, TRAIN)
+    replace(ENCODER, items=["price"])(data, TRAIN)  # nobody asks for it
+
+
+def test_vectors_of_arrays_and_of_nobody() -> None:
+    arrays = pl.Series([[1, 2], None, [3, 4], [5, 6]], dtype=pl.Array(pl.Int64, 2))
+    nothing = pl.Series([None, [], None, []], dtype=pl.List(pl.Float64))
+    features = ENCODER(replace(DATA, items=ITEMS.with_columns(own=arrays, none=nothing)), TRAIN)
+    own, none = features.items["own"], features.items["none"]
+    assert isinstance(own, Numbers)
+    assert isinstance(none, Numbers)
+    assert own.values.tolist() == [[1, 2], [0, 0], [3, 4], [5, 6]]
+    assert none.values.shape == (4, 0)
 
 
 @pytest.mark.parametrize(

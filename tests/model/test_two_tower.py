@@ -31,10 +31,13 @@ FEATURES = Features(
 )
 
 
-def model(*overrides: str) -> TwoTower:
+WITHOUT_ID = replace(FEATURES, items={"genres": FEATURES.items["genres"]}, events={"id": FEATURES.items["id"]})
+
+
+def model(*overrides: str, features: Features = FEATURES) -> TwoTower:
     with initialize_config_dir(str(config.folder()), version_base="1.3"):
         composed = compose("config", overrides=["model=two_tower", "model.embedding_dim=8", *overrides])
-    made = new_model(composed, 4, 6, FEATURES).eval()
+    made = new_model(composed, 4, 6, features).eval()
     assert isinstance(made, TwoTower)
     return made
 
@@ -117,6 +120,19 @@ def test_towers_share_item_embeddings_or_not() -> None:
     shared, own = model(), model("model.history.embedding=own")
     assert shared.events(torch.tensor([1])).tolist() == shared.item.columns["id"](torch.tensor([1])).tolist()
     assert own.events(torch.tensor([1])).tolist() != own.item.columns["id"](torch.tensor([1])).tolist()
+
+
+@pytest.mark.parametrize("features", [FEATURES, WITHOUT_ID])
+def test_a_cold_item_is_nothing_in_a_history(features: Features) -> None:
+    network = model("model.history.embedding=own", features=features)
+    assert not network.events(torch.tensor([[COLD]])).any()
+    assert network.events(torch.tensor([[0, 4]])).all()
+
+
+def test_histories_share_no_ids_that_no_item_has() -> None:
+    complaint = r"embedding=shared .* model.features.items=\[genres\] has no id. Type model.history.embedding=own"
+    with pytest.raises(RecexpError, match=complaint):
+        model(features=WITHOUT_ID)
 
 
 @pytest.mark.parametrize("history", HISTORIES)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 import torch
 
+from recexp.errors import RecexpError
 from recexp.types import Bags, Numbers
 
 Lists = Callable[[pl.Series], pl.Series]
@@ -20,10 +21,6 @@ class Column(Protocol):
 
     def encode(self, values: pl.Series) -> Bags | Numbers:
         """Each value as a model takes it; nothing for what train has not."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """What another program needs to do the same, in plain types."""
         ...
 
 
@@ -63,9 +60,6 @@ class Tokens:
         weights = weight.cast(pl.Float32).to_numpy(writable=True)
         return Bags(torch.from_numpy(offsets), torch.from_numpy(codes), torch.from_numpy(weights), self.known.height)
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "bag", "tokens": self.known["token"].to_list(), "idf": self.known["idf"].to_list()}
-
 
 def _exploded(lists: pl.Series) -> pl.DataFrame:
     """row, token: one row for each token of each list."""
@@ -94,9 +88,6 @@ class Scaled:
         scaled = ((_floats(values) - self.mean) / self.std).fill_null(0.0).cast(pl.Float32)
         return Numbers(torch.from_numpy(scaled.to_numpy(writable=True))[:, None])
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "number", "mean": self.mean, "std": self.std}
-
 
 def _floats(values: pl.Series) -> pl.Series:
     days = isinstance(values.dtype, pl.Date | pl.Datetime)
@@ -111,15 +102,50 @@ class Vector:
     width: int
 
     @staticmethod
-    def learn(values: pl.Series) -> Vector:
-        return Vector(max((len(vector) for vector in values.drop_nulls()), default=0))
+    def learn(values: pl.Series, ids: pl.Series) -> Vector:
+        """As wide as most are.
+
+        Args:
+            ids: whose vectors they are, for messages.
+        Raises:
+            RecexpError: vectors differ in width, or a number is missing, NaN or infinite.
+        """
+        widths = values.list.len()
+        width = int(widths.drop_nulls().mode().max() or 0)  # type: ignore[arg-type]
+        for place in (widths != width).arg_true().head(1):
+            _refuse(values, ids, place, f"has length {widths[place]}; expected {width}, as of most others")
+        for place in np.flatnonzero(~np.isfinite(_table(values, width)).all(1))[:1]:
+            _refuse(values, ids, int(place), "has a number that is missing, NaN or too large for float32")
+        return Vector(width)
 
     def encode(self, values: pl.Series) -> Numbers:
-        table = np.zeros((len(values), self.width), np.float32)
-        there = values.is_not_null().to_numpy()
-        if there.any():
-            table[there] = np.stack(values.drop_nulls().to_list())
-        return Numbers(torch.from_numpy(table))
+        return Numbers(torch.from_numpy(_table(values, self.width)))
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "vector", "width": self.width}
+
+def _table(vectors: pl.Series, width: int) -> np.ndarray:
+    """[R, width] float32, zeros where there is no vector, NaN where one has no number."""
+    there = vectors.is_not_null().to_numpy()
+    table = np.zeros((len(vectors), width), np.float32)
+    table[there] = vectors.drop_nulls().list.explode().cast(pl.Float32).to_numpy().reshape(int(there.sum()), width)
+    return table
+
+
+def _refuse(vectors: pl.Series, ids: pl.Series, place: int, found: str) -> None:
+    raise RecexpError(
+        f"column {vectors.name!r}: the vector of {ids.name} {ids[place]} {found}. Mend it, or give null for no vector."
+    )
+
+
+def check_kind(values: pl.Series, side: str) -> None:
+    """Refuses what is neither a text, a number, a time nor a list of such."""
+    kind = values.dtype.inner if isinstance(values.dtype, pl.List | pl.Array) else values.dtype
+    if kind.is_nested() or kind in (pl.Binary, pl.Object):
+        raise RecexpError(
+            f"column {values.name!r} of {side}s holds {values.dtype}; allowed: texts, numbers, times, lists of texts "
+            f"and lists of numbers. Give it another form, or list the other columns in model.features.{side}s."
+        )
+
+
+def plain(values: pl.Series) -> pl.Series:
+    """Arrays as lists, all else as it is."""
+    return values.arr.to_list() if isinstance(values.dtype, pl.Array) else values

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recexp.data.columns import Column, Lists, Scaled, Tokens, Vector
+from recexp.data.columns import Column, Lists, Scaled, Tokens, Vector, check_kind, plain
+from recexp.data.neighbours import NEIGHBOURS, neighbours
 from recexp.data.text import tokenizer
 from recexp.errors import RecexpError, nearest
 from recexp.types import PAD, Bags, Columns, Dataset, Features, Interactions
 
-ID, POPULARITY, NEIGHBOURS = "id", "popularity", "neighbours"
+ID, POPULARITY = "id", "popularity"
+DERIVED = {"users": {ID: "the id"}, "items": {ID: "the id", POPULARITY: "the events in train"}}
 TRAIN, HASHED = VOCABULARIES = ("train", "hashed")
 
 
@@ -35,8 +37,8 @@ class Encoder:
 
     Args:
         users, items: columns of the data's tables; null: the id and all there are. Beside them there are `id`;
-            `popularity` of items, log(1 + train events); `neighbours` of users, the items in train of the users whose
-            ids the column `neighbours` lists.
+            `popularity` of items, log(1 + train events), unknown where there are none; `neighbours` of users, the items
+            in train of the other users whose ids the column `neighbours` lists.
         text: columns of either table that are text, where they exist.
         categories: columns of numbers that are categories, where they exist.
         tokens: what a text is cut into, `words` or `trigrams`.
@@ -44,7 +46,7 @@ class Encoder:
         min_count: rows of train that must hold a token or category for it to count; 1 for `hashed`.
         max_size: largest vocabulary of a column [count].
     Raises:
-        RecexpError: a column does not exist, or an option does not.
+        RecexpError: a column does not exist, cannot be read or is named as one beside them; an option does not exist.
     """
 
     users: Sequence[str] | None
@@ -75,6 +77,7 @@ class Encoder:
             dataset.num_users,
             dataset.num_items,
             _circumstances(dataset, train),
+            {} if ID in items else _encoded([ID], dataset.items, {}, train.item, {}),
         )
 
     def fit(self, dataset: Dataset, train: Interactions) -> Fitted:
@@ -86,12 +89,12 @@ class Encoder:
     def _chosen(self, side: str, table: pl.DataFrame) -> list[str]:
         wanted = getattr(self, side)
         there = [ID, *table.columns[1:]]
+        _refuse_twice(side, [name for name in table.columns[1:] if wanted is None or name in wanted])
         if wanted is None:
             return there
-        special = [POPULARITY] if side == "items" else []
         for column in wanted:
-            if column not in (*there, *special):
-                allowed = nearest(column, dict.fromkeys([*there, *special]))
+            if column not in (*there, *DERIVED[side]):
+                allowed = nearest(column, dict.fromkeys([*there, *DERIVED[side]]))
                 raise RecexpError(
                     f"model.features.{side}: the data has no column {column!r}; it has: {', '.join(allowed)}. "
                     f"Type 'model.features.{side}=[{','.join(c if c != column else allowed[0] for c in wanted)}]'"
@@ -99,15 +102,15 @@ class Encoder:
         return list(wanted)
 
     def _fitted(self, chosen: list[str], table: pl.DataFrame, in_train: np.ndarray) -> dict[str, Column]:
-        own = [name for name in chosen if name in table.columns[1:] and name not in (ID, NEIGHBOURS)]
-        return {name: self._column(name, table[name], in_train) for name in own}
+        own = {*table.columns[1:]} - ({NEIGHBOURS} if table.columns[0] == "user" else set())
+        return {name: self._column(name, table, in_train) for name in chosen if name in own}
 
-    def _column(self, name: str, values: pl.Series, in_train: np.ndarray) -> Column:
-        if isinstance(values.dtype, pl.Array):
-            values = values.arr.to_list()
+    def _column(self, name: str, table: pl.DataFrame, in_train: np.ndarray) -> Column:
+        ids, values = table.to_series(0), plain(table[name])
+        check_kind(values, ids.name)
         if isinstance(values.dtype, pl.List):
             if values.dtype.inner.is_numeric():
-                return Vector.learn(values)
+                return Vector.learn(values, ids)
             return Tokens.learn(values, in_train, _same, False, self.min_count, self.max_size)
         if name in self.text:
             count = 1 if self.vocabulary == HASHED else self.min_count
@@ -121,7 +124,16 @@ class Encoder:
         return cut if self.vocabulary == TRAIN else lambda texts: _hashed(cut(texts), self.max_size)
 
     def _extra_users(self, chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:
-        return {NEIGHBOURS: _neighbours(dataset, train)} if NEIGHBOURS in chosen else {}
+        return {NEIGHBOURS: neighbours(dataset, train)} if NEIGHBOURS in chosen else {}
+
+
+def _refuse_twice(side: str, own: list[str]) -> None:
+    for name in own:
+        if name in DERIVED[side]:
+            raise RecexpError(
+                f"the table of {side} has a column {name!r}, and model.features.{side} calls {DERIVED[side][name]} so. "
+                "Give that of the table another name."
+            )
 
 
 def _circumstances(dataset: Dataset, train: Interactions) -> Columns:
@@ -159,32 +171,12 @@ def _encoded(
 ) -> Columns:
     known = np.where(_there(ids, table), np.arange(table.height), PAD)
     more: Columns = {ID: Bags.single(known, table.height), **extra}
-    return {name: more[name] if name in more else fitted[name].encode(_plain(table[name])) for name in chosen}
-
-
-def _plain(values: pl.Series) -> pl.Series:
-    return values.arr.to_list() if isinstance(values.dtype, pl.Array) else values
+    return {name: more[name] if name in more else fitted[name].encode(plain(table[name])) for name in chosen}
 
 
 def _extra_items(chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:
     if POPULARITY not in chosen:
         return {}
-    popularity = pl.Series(np.log1p(np.bincount(train.item, minlength=dataset.num_items)))
+    events = pl.Series(np.bincount(train.item, minlength=dataset.num_items))
+    popularity = pl.select(pl.when(events > 0).then(events.log1p())).to_series()
     return {POPULARITY: Scaled.learn(popularity, _there(train.item, dataset.items)).encode(popularity)}
-
-
-def _neighbours(dataset: Dataset, train: Interactions) -> Bags:
-    """The items in train of each user's neighbours, one that n of them have with weight n, of length 1 together."""
-    texts = dataset.users["user"].cast(pl.String)
-    numbered = pl.DataFrame({"neighbour": texts, "them": np.arange(dataset.num_users)})
-    column = dataset.users[NEIGHBOURS]
-    lists = column.cast(pl.List(pl.String)) if isinstance(column.dtype, pl.List) else _alone(column)
-    pairs = pl.DataFrame({"user": np.arange(dataset.num_users), "neighbour": lists}).explode("neighbour").drop_nulls()
-    pairs = pairs.join(numbered, on="neighbour")
-    met = pl.DataFrame({"them": train.user.astype(np.int64), "item": train.item.astype(np.int64)}).unique()
-    rows = pairs.join(met, on="them").select(row="user", token=pl.col("item").cast(pl.String))
-    lists = pl.DataFrame({"row": np.arange(dataset.num_users)}).join(
-        rows.group_by("row", maintain_order=True).agg("token"), on="row", how="left", maintain_order="left"
-    )["token"]
-    every = pl.DataFrame({"token": [str(i) for i in range(dataset.num_items)], "idf": np.ones(dataset.num_items)})
-    return Tokens(_same, every).encode(lists)

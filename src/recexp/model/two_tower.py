@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from recexp.errors import RecexpError, nearest
 from recexp.model.base import Factored, Tower
 from recexp.model.features import Circumstances, Ids, Known
-from recexp.model.history import OWN, History
+from recexp.model.history import OWN, SHARED, History
 from recexp.model.towers import ItemTower, QueryTower
 from recexp.types import Bags, Features, Query
 
@@ -29,7 +29,8 @@ class TwoTower(Factored):
 
     Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019, section 4.
     Differs from the paper: `history` may be a network of its own; the scale of the scores belongs to the loss.
-    A user (an item) that training never saw has a zero id embedding and is known by history and features.
+    A user (an item) that training never saw has a zero id embedding, in a history too, and is known by history and
+    features.
 
     Args:
         embedding_dim: size of each embedding, of the history and of both towers' output [count].
@@ -43,7 +44,7 @@ class TwoTower(Factored):
     Shape:
         query of B with history, Q places asked for, items [C] or [Q, C] -> scores [Q, C].
     Raises:
-        RecexpError: similarity is neither, or nothing is known of items.
+        RecexpError: similarity is neither, nothing is known of items, or histories shall share ids that no item has.
     """
 
     answers_many = True
@@ -66,8 +67,9 @@ class TwoTower(Factored):
         self.user = Known(features.users, embedding_dim, init_std, id_dropout)
         self.item = Known(features.items, embedding_dim, init_std, id_dropout)
         _refuse_nothing(self.item)
-        if history.embedding == OWN or "id" not in self.item.columns:
-            known = features.items.get("id", Features.ids(0, features.num_items).items["id"])
+        _refuse_unshared(history, features)
+        if history.embedding == OWN:
+            known = {**features.events, **features.items}["id"]
             assert isinstance(known, Bags)
             self.event = Ids(known, embedding_dim, init_std)
         self.circumstances = Circumstances(features.context, embedding_dim, init_std)
@@ -104,7 +106,7 @@ class TwoTower(Factored):
 
     def events(self, items_BL: Tensor) -> Tensor:
         """q_j of the items of a history, zero where it is empty, [B, L, D]."""
-        ids = self.event if hasattr(self, "event") else self.item.columns["id"]
+        ids = self.event if self.history.embedding == OWN else self.item.columns["id"]
         vectors_BLD: Tensor = ids(items_BL)
         return vectors_BLD
 
@@ -131,4 +133,13 @@ def _refuse_nothing(item: Known) -> None:
     if not item.dim:
         raise RecexpError(
             "model.features.items=[] leaves the item tower nothing to see. Type model.features.items=[id]."
+        )
+
+
+def _refuse_unshared(history: History, features: Features) -> None:
+    if history.embedding == SHARED and "id" not in features.items:
+        names = ",".join(features.items)
+        raise RecexpError(
+            f"model.history.embedding=shared takes the embeddings of the item tower's ids, and model.features.items="
+            f"[{names}] has no id. Type model.history.embedding=own, or 'model.features.items=[id,{names}]'."
         )
