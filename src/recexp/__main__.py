@@ -63,6 +63,7 @@ def compose_and_run(arguments: Sequence[str]) -> list[Path]:
             job()
         if config.current() is not before and config.in_study():
             return [config.study_folder()]
+        running = True
         if len(folders) > 1:
             _compare(folders, asked)
         return folders

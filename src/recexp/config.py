@@ -213,6 +213,9 @@ def choices_of_run(overrides: Sequence[Override]) -> list[str]:
         RecexpError: there is no such run.
     """
     given = {override.key_or_group: override for override in overrides}
+    for key in ("run", "resume"):
+        if key in given and given[key].is_sweep_override():
+            raise RecexpError(f"{given[key].input_line}: one {key} at a time, for its config is what is composed.")
     path = named_run({key: given[key].value() for key in ("run", "resume") if key in given})
     if path is None:
         return []

@@ -194,6 +194,7 @@ NESTED = "allowed: texts, numbers, times, lists .* in model.features.items"
     [
         ([[1.0], [1.0, 2.0], [3.0, 4.0], None], "'own': the vector of item 10 has length 1; expected 2, as of most"),
         ([[1.0, 2.0], [], [3.0, 4.0], None], "'own': the vector of item 11 has length 0; expected 2.* give null"),
+        ([[1.0, 2.0], [], [], None], "'own': the vector of item 11 has length 0; expected 2.* give null"),
         ([[1.0, 2.0], None, [3.0, None], None], "'own': the vector of item 12 has a number that is missing"),
         ([[1.0, 2.0], None, None, [float("nan"), 1.0]], "'own': the vector of item 13 has a number that is .* NaN"),
         ([[1.0, 2.0], [1e300, 2.0], None, None], "'own': the vector of item 11 has a number that is .* too large"),

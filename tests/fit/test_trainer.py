@@ -23,6 +23,7 @@ from recexp.fit.base import Evaluated
 from recexp.fit.gradient import Gradient
 from recexp.fit.progress import Bar, Lines, duration, progress
 from recexp.store import Folder
+from recexp.task.job import Job, running
 from recexp.task.run import Run
 
 TINY = ["data.num_users=60", "data.num_items=40", "data.num_events=12", "eval.k=[5]", "model.embedding_dim=4"]
@@ -291,6 +292,21 @@ def test_the_chosen_epoch_is_told_where_there_was_a_choice(run: Callable[..., Ru
     epoch = checkpoint(done, "best")["epoch"] + 1
     assert done.facts["notes"] == [f"the weights of epoch {epoch}, the best on validation by ndcg@5"]
     assert not run(*TINY[:-1], "model=slim").facts["notes"]
+
+
+def test_no_epoch_is_called_the_best_where_none_was_validated(run: Callable[..., Run]) -> None:
+    assert not run(*WHOLE, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2").facts["notes"]
+
+
+def test_only_what_can_be_resumed_is_offered_after_ctrl_c(tmp_path: Path) -> None:
+    last = tmp_path / "checkpoints" / "selection" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    for task, offered in (("fit", f"Type python -m recexp resume={tmp_path} to go on."), ("update", "")):
+        job = Job(Folder(tmp_path), {"task": task}, None, False, [], callbacks=[])
+        with pytest.raises(KeyboardInterrupt) as stop, running(job):
+            raise KeyboardInterrupt
+        assert str(stop.value) == offered
 
 
 def test_sigterm_is_told_too(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:

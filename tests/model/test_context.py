@@ -42,8 +42,32 @@ def test_what_is_taken_may_depend_on_the_circumstances_alone(
     assert (strangers["item"] < 20).all()
     listing = recexp.run("task=recommend", f"run={seeing.path}", "context={device: phone}", "users=[1,2]", "k=3")
     assert_frame_equal(pl.read_parquet(listing.path / "recommendations.parquet"), on_phones)
-    for wrong, complaint in (({"devise": "tv"}, "no such .* allowed: device"), ({"device": "radio"}, "phone, tv")):
+    assert_frame_equal(seeing.recommend([1, 2], k=3, context={"device": None}), listed)
+    for wrong, complaint in (
+        ({"devise": "tv"}, "no such .* allowed: device"),
+        ({"device": "radio"}, "phone, tv"),
+        ("phone", "expected '{COLUMN: VALUE}', of device"),
+    ):
         with pytest.raises(recexp.RecexpError, match=complaint):
-            seeing.recommend([1], k=3, context=wrong)
+            seeing.recommend([1], k=3, context=wrong)  # type: ignore[arg-type]
     with pytest.raises(recexp.RecexpError, match="allowed: none"):
         blind.recommend([1], k=3, context={"device": "tv"})
+    deaf = run(*data, "model=mf", "data.context=[device]")
+    with pytest.raises(recexp.RecexpError, match="MF heeds no circumstances"):
+        deaf.recommend([1], k=3, context={"device": "tv"})
+
+
+def test_values_of_circumstances_are_written_as_the_data_writes_them(run: Callable[..., Run], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"user": user, "item": int(item), "time": time, "weekend": bool(time % 2), "rooms": float(time % 3)}
+        for user in range(30)
+        for time, item in enumerate(rng.permutation(20)[:6])
+    ]
+    pl.DataFrame(rows).write_parquet(tmp_path / "e.parquet")
+    data = ["data=table", f"data.path={tmp_path / 'e.parquet'}", "data.time=time", "eval.k=[5]"]
+    done = run(*data, "data.context=[weekend,rooms]", "model=two_tower", "trainer.max_epochs=1")
+    asked = [done.recommend([1], k=3, context={"weekend": True, "rooms": rooms}) for rooms in (2, 2.0)]
+    assert_frame_equal(*asked)
+    with pytest.raises(recexp.RecexpError, match=r"context\.rooms=7: .* allowed: .*2\.0"):
+        done.recommend([1], k=3, context={"rooms": 7})

@@ -111,7 +111,7 @@ class Vector:
             RecexpError: vectors differ in width, or a number is missing, NaN or infinite.
         """
         widths = values.list.len()
-        width = int(widths.drop_nulls().mode().max() or 0)  # type: ignore[arg-type]
+        width = int(widths.filter(widths > 0).mode().max() or 0)  # type: ignore[arg-type]
         for place in (widths != width).arg_true().head(1):
             _refuse(values, ids, place, f"has length {widths[place]}; expected {width}, as of most others")
         for place in np.flatnonzero(~np.isfinite(_table(values, width)).all(1))[:1]:

@@ -149,9 +149,9 @@ class Gradient(Evaluated):
         """Before the first step, while nothing is lost; of a device's own memory its driver speaks."""
         if self.global_step == 0 and self.device.type == "cpu":
             rows, columns = len(candidates.target), candidates.num_columns
+            smaller = f"fit.batch_size={self.batch_size // 4}, or " if self.batch_size >= 4 else ""
             refuse_too_much(
                 COPIES * 4 * rows * columns,
                 f"a step of {rows:,} questions against {columns:,} items each",
-                f"Type fit.batch_size={max(1, self.batch_size // 4)}, or negatives that draw a few items: "
-                "negatives=uniform.",
+                f"Type {smaller}negatives that draw fewer items.",
             )

@@ -69,7 +69,8 @@ class TwoTower(Factored):
         _refuse_nothing(self.item)
         _refuse_unshared(history, features)
         if history.embedding == OWN:
-            known = {**features.events, **features.items}["id"]
+            of_all = Features.ids(0, features.num_items).items  # in runs saved before the events had a mask
+            known = {**of_all, **features.events, **features.items}["id"]
             assert isinstance(known, Bags)
             self.event = Ids(known, embedding_dim, init_std)
         self.circumstances = Circumstances(features.context, embedding_dim, init_std)

@@ -150,7 +150,10 @@ class WALS(Factored):
         self.prepare(interactions)
         self._fit_rows(USERS, np.asarray(users, np.int64))
         self._fit_rows(ITEMS, np.asarray(items, np.int64))
-        self._fit_rows(USERS, np.array([user for user in users if not self.user_factors[user].any()], np.int64))
+        self._fit_rows(USERS, self._blank(np.asarray(users, np.int64)))
+
+    def _blank(self, users: np.ndarray) -> np.ndarray:
+        return users[~self.user_factors[torch.from_numpy(users)].any(1).cpu().numpy()]
 
     def _fit_rows(self, side: int, rows: np.ndarray) -> None:
         if len(rows):

@@ -108,7 +108,7 @@ def certain(target: Tensor, query: Query, num_columns: int) -> Tensor:
     row_Q = history_of_rows(query)
     own_BC = torch.zeros(len(query), num_columns, dtype=torch.bool, device=target.device)
     own_BC[row_Q, target] = True
-    return own_BC[row_Q]
+    return own_BC if query.asked is None else own_BC[row_Q]
 
 
 def frequencies(interactions: Interactions, num_items: int) -> Tensor:

@@ -81,9 +81,7 @@ def measured(experiment: Experiment, module: Evaluated, part: str) -> dict[str, 
 
 def conclude(experiment: Experiment, module: Evaluated, job: Job, metrics: dict[str, float], steps: int) -> None:
     """Write and show what was found."""
-    epoch = best_epochs(experiment, module.checkpoints)
-    chosen = [f"the weights of epoch {epoch}, the best on validation by {module.monitor}"] if module.chooses else []
-    notes = [*module.notes, *module.results["test"].notes, *chosen]
+    notes = [*module.notes, *module.results["test"].notes, *chosen(experiment, module)]
     result = replace(module.results["test"], notes=notes)
     metrics |= experiment.popularity()
     leave(experiment, module, job)
@@ -108,6 +106,14 @@ def leave(experiment: Experiment, module: Evaluated, job: Job) -> None:
 def selection_folder(job: Job, config: DictConfig) -> Path:
     """Where the checkpoints of the first fit go: with `refit`, the second one's are the run's own."""
     return job.folder.checkpoints / "selection" if config.refit else job.folder.checkpoints
+
+
+def chosen(experiment: Experiment, module: Evaluated) -> list[str]:
+    """Which epoch the weights are of, where validation chose one."""
+    if not (module.chooses and (module.checkpoints / "best.ckpt").exists()):
+        return []
+    epoch = best_epochs(experiment, module.checkpoints)
+    return [f"the weights of epoch {epoch}, the best on validation by {module.monitor.lstrip('-')}"]
 
 
 def best_epochs(experiment: Experiment, checkpoints: Path) -> int:

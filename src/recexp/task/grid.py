@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.table import Table
+from rich.text import Text
 
 from recexp.store import Folder
 from recexp.task import show
@@ -27,14 +28,15 @@ def compare(paths: Sequence[Path], swept: Sequence[str]) -> None:
         paths: folders of the jobs. swept: keys and groups that took several values.
     """
     folders = [Folder(path) for path in paths if Folder(path).metrics()]
-    if not folders:
+    names = _shown(folders)
+    if not names:
         return
     keys = [key for key in swept if key != SEED] or [SEED]
     found: dict[Row, list[Mapping[str, float]]] = {}
     for folder in folders:
         found.setdefault(tuple(_value(folder, key) for key in keys), []).append(folder.metrics())
     show.console.print()
-    show.console.print(_table(keys, found, _shown(folders)))
+    show.console.print(_table(keys, found, names))
     if len({folder.run().get("eval", {}).get("hash") for folder in folders}) > 1:
         show.notes(["the protocols differ: these rows are not to be compared"])
 
@@ -45,19 +47,20 @@ def _value(folder: Folder, key: str) -> str:
 
 
 def _shown(folders: Sequence[Folder]) -> list[str]:
-    """What chose the models, on validation and on test."""
+    """What chose the models, on validation and on test, where there is such a figure."""
     monitors = dict.fromkeys(Experiment(folder.config()).protocol.monitor.lstrip("-") for folder in folders)
-    return [f"{part}/{name}" for name in monitors for part in PARTS]
+    names = [f"{part}/{name}" for name in monitors for part in PARTS]
+    return [name for name in names if any(name in folder.metrics() for folder in folders)]
 
 
 def _table(keys: Sequence[str], found: Mapping[Row, Sequence[Mapping[str, float]]], names: Sequence[str]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for key in keys:
-        table.add_column(key)
+        table.add_column(Text(key), overflow="fold")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for row, metrics in found.items():
-        table.add_row(*row, *(_mean([one[name] for one in metrics if name in one]) for name in names))
+        table.add_row(*map(Text, row), *(_mean([one[name] for one in metrics if name in one]) for name in names))
     return table
 
 

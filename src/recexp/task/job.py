@@ -208,7 +208,8 @@ def _as_it_was(error: BaseException, job: Job) -> BaseException:
         return SystemExit(TERMINATED)
     if isinstance(error, SystemExit):
         error = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
-    if isinstance(error, KeyboardInterrupt) and (job.folder.checkpoints / "last.ckpt").exists():
+    begun = job.choices["task"] == "fit" and any(job.folder.checkpoints.rglob("last.ckpt"))
+    if isinstance(error, KeyboardInterrupt) and begun:
         return KeyboardInterrupt(f"Type python -m recexp resume={job.folder.path} to go on.")
     return error
 

@@ -177,7 +177,8 @@ def _refuse_strangers(config: DictConfig, run: Run, events: pl.DataFrame) -> Non
         raise RecexpError(
             f"new={config.new}: {run.path} knows none of its users, such as {some(events['user'])}, and none of its "
             f"items, such as {some(events['item'])}; those that it knows are like {some(run.users)} and "
-            f"{some(run.items)}. Name the columns of its ids as columns.user=…, columns.item=…."
+            f"{some(run.items)}. Name the columns of its ids as columns.user=…, columns.item=…, or add events of "
+            "somebody or something known."
         )
 
 

@@ -177,16 +177,19 @@ class Run:
 
     def _circumstances(self, given: Mapping[str, Any] | None, rows: int) -> Tensor | None:
         """The same for all rows, [Q, F] codes, PAD where unknown; None where nothing is given."""
-        if not given:
+        if given is None:
             return None
         dataset = self.experiment.data.dataset
         if dataset.sha256 != self.facts.get("data"):
             raise RecexpError("context=…: the circumstances of other data have other codes. Drop it, or data=….")
         known = dataset.context
-        for name, value in given.items():
+        if not isinstance(given, Mapping):
+            raise RecexpError(f"context={given}: expected '{{COLUMN: VALUE}}', of {', '.join(known) or 'no column'}.")
+        for name in given:
             _refuse_unless_among(known, name, f"context.{name}")
-            _refuse_unless_among(known[name], str(value), f"context.{name}={value}")
-        codes_F = [list(values).index(str(given[name])) if name in given else PAD for name, values in known.items()]
+        if self.features is None or not self.features.context:
+            raise RecexpError(f"context=…: {type(self.model).__name__} heeds no circumstances. Drop it.")
+        codes_F = [_code(name, given.get(name), values) for name, values in known.items()]
         return torch.tensor(codes_F).repeat(rows, 1)
 
     @cached_property
@@ -212,6 +215,17 @@ class Run:
         lists = pl.concat(parts or [pl.DataFrame(schema=LISTS)])
         user, item = names[lists["row"]].alias("user"), self.items[lists["item"]].alias("item")
         return lists.select(user, item, "rank", "score")
+
+
+def _code(name: str, value: Any, known: Sequence[str]) -> int:
+    """The place of a value among those of the data, which wrote them as text; PAD for None."""
+    if value is None:
+        return PAD
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    texts = [str(pl.Series([one]).cast(pl.String)[0]) for one in ([int(value), float(value)] if number else [value])]
+    found = [text for text in texts if text in known]
+    _refuse_unless_among(known, (found or texts)[0], f"context.{name}={value}")
+    return list(known).index(found[0])
 
 
 def _refuse_unless_among(known: Collection[str], name: str, typed: str) -> None:
