@@ -171,3 +171,12 @@ def test_a_bar_only_for_those_who_wait(patience: float, shown: bool, monkeypatch
     monkeypatch.setattr(show, "PATIENCE", patience)
     assert list(show.tracked([1, 2, 3], "counting")) == [1, 2, 3]
     assert ("counting" in terminal.file.getvalue()) == shown  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("wrong", [[3, 17], {"new": [3]}, 3, ["3"]])
+def test_a_history_that_is_no_list_is_explained(wrong: object, table: list[str], run: Callable[..., Run]) -> None:
+    done = run(*table, "model=popularity")
+    with pytest.raises(recexp.RecexpError, match=r"should be a list, such as \[\[10, 20\], \[\]\]"):
+        done.recommend_for(wrong, k=2)  # type: ignore[arg-type]
+    with pytest.raises(recexp.RecexpError, match=r"users should be a list, such as \[1, 2\]; found 107"):
+        done.recommend(107, k=2)  # type: ignore[arg-type]

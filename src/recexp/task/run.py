@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -134,7 +134,7 @@ class Run:
     def recommend(
         self, users: Sequence[Any] | None = None, k: int = 10, context: Mapping[str, Any] | None = None
     ) -> pl.DataFrame:
-        """The k best items that each user has not met yet, fewer where fewer are left.
+        """The k best items that each user has not met yet, fewer where a user has met the others.
 
         Args:
             users: raw ids; None: everybody in the data.
@@ -143,9 +143,11 @@ class Run:
         Returns:
             columns user, item, rank, score; ids as they are in the data.
         Raises:
-            RecexpError: a user or a circumstance is unknown, or there are fewer than k items.
+            RecexpError: a user or a circumstance is unknown, or the data has fewer than k items.
         """
         self.refuse_unless_listable(k)
+        if users is not None:
+            _refuse_unless_list(users, "users", "[1, 2]")
         dataset = self.experiment.data.dataset
         raw = dataset.users["user"]
         dense = torch.arange(len(raw)) if users is None else _dense(users, raw, "user")
@@ -169,6 +171,8 @@ class Run:
             RecexpError: an item or a circumstance is unknown, or there are fewer than k items.
         """
         self.refuse_unless_listable(k)
+        for history in _refuse_unless_list(histories, "histories", "[[10, 20], []]"):
+            _refuse_unless_list(history, "a history", "[[10, 20], []], a list for each person")
         dense = self._numbered([item for history in histories for item in history])
         places = iter(dense)
         query = Query.from_histories([[next(places) for _ in history] for history in histories])
@@ -215,6 +219,12 @@ class Run:
         lists = pl.concat(parts or [pl.DataFrame(schema=LISTS)])
         user, item = names[lists["row"]].alias("user"), self.items[lists["item"]].alias("item")
         return lists.select(user, item, "rank", "score")
+
+
+def _refuse_unless_list(given: Any, what: str, example: str) -> Any:
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise RecexpError(f"{what} should be a list, such as {example}; found {given!r}.")
+    return given
 
 
 def _code(name: str, value: Any, known: Sequence[str]) -> int:
