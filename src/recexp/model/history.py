@@ -29,6 +29,10 @@ class History(nn.Module):
         query of B histories, Q places asked for, embed [...] -> [..., D] -> answers [Q, D].
     Raises:
         RecexpError: embedding is neither.
+
+    Attributes:
+        num_buckets: into how many lengths a batch is told apart at most [count].
+        heeds_weights: whether `states` needs to know how much each event counts.
     """
 
     num_buckets = BUCKETS
