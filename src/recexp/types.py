@@ -249,7 +249,9 @@ class Query:
         · history_weight [B, L] float32, 0 where empty
         · asked [B, L] bool, True at the places of the history whose items are asked for, and which therefore must not
           be looked at: Q rows of scores in order of row, then place. None: what follows each history is asked, Q = B
-        · context [Q, F] int64, codes of the circumstances in which is asked, PAD where unknown. None: all unknown.
+        · context [Q, F] int64, codes of the circumstances in which is asked, PAD where unknown. None: all unknown
+        · profiles [B] int64, the users' rows in tables of features, whether or not training saw them, PAD where there
+          is none. None: `users`.
     """
 
     users: Tensor
@@ -258,6 +260,11 @@ class Query:
     stop: Tensor
     asked: Tensor | None = None
     context: Tensor | None = None
+    profiles: Tensor = None  # type: ignore[assignment]  # made below
+
+    def __post_init__(self) -> None:
+        if self.profiles is None:
+            object.__setattr__(self, "profiles", self.users)
 
     def __len__(self) -> int:
         return len(self.users)
@@ -278,12 +285,13 @@ class Query:
     def to(self, device: torch.device | str) -> Query:
         asked, context = (None if one is None else one.to(device) for one in (self.asked, self.context))
         places = self.start.to(device), self.stop.to(device)
-        return Query(self.users.to(device), self.log.to(device), *places, asked, context)
+        return Query(self.users.to(device), self.log.to(device), *places, asked, context, self.profiles.to(device))
 
     def rows(self, some: slice) -> Query:
         """Some of the rows of a query that asks for what follows each history."""
         context = None if self.context is None else self.context[some]
-        return Query(self.users[some], self.log, self.start[some], self.stop[some], None, context)
+        places = self.start[some], self.stop[some]
+        return Query(self.users[some], self.log, *places, None, context, self.profiles[some])
 
     def asking(self, asked: Tensor) -> Query:
         """The same query, asking for these places of the histories, [B, L] bool."""

@@ -112,6 +112,7 @@ def test_a_query_carries_the_history_and_hides_unknown_users(random_world, full)
     query = random_world.on(full()).query(torch.tensor([0, 2]), "cpu")
     train = random_world.split.train
     assert query.users.tolist() == [PAD, 2]
+    assert query.profiles.tolist() == [0, 2], "whoever they are, what tables say of them is known"
     assert query.history[1].tolist() == train.item[train.user == 2].tolist()
     assert query.history[0].tolist() == [PAD] * 5
 

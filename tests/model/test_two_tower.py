@@ -13,6 +13,7 @@ from recexp import config
 from recexp.errors import RecexpError
 from recexp.model.two_tower import TwoTower
 from recexp.task.assemble import new_model
+from recexp.task.served import Served
 from recexp.types import PAD, Bags, Features, Numbers, Query
 
 HISTORIES = ["mean", "gru", "transformer"]
@@ -99,6 +100,17 @@ def test_a_user_without_id_is_scored_from_history() -> None:
     nobody, unseen = Query.from_histories([[0, 1]], [PAD]), Query.from_histories([[3]], [PAD])
     assert torch.isfinite(network.score(nobody)).all()
     assert not torch.allclose(network.score(nobody), network.score(unseen))
+
+
+@pytest.mark.parametrize("stored", ["trained", "not trained"])
+def test_a_user_that_training_never_saw_is_known_by_their_features(stored: str) -> None:
+    network, query = model(), Query.from_histories([[0, 1]], [2])
+    served = Served(network, torch.tensor([True, True, stored == "trained", True]))
+    assert torch.equal(served.score(query), network.score(replace(query, users=torch.tensor([PAD]))))
+    nobody = Query.from_histories([[0, 1]])
+    assert not torch.allclose(served.score(query), served.score(nobody))
+    stranger = Query.from_histories([[0, 1]], [4])
+    assert torch.equal(served.score(stranger), served.score(nobody)), "the tables have four rows"
 
 
 def test_id_dropout_hides_ids_in_training_only() -> None:

@@ -120,14 +120,17 @@ def test_people_without_a_name_are_served_from_their_history(
         done.recommend_for([["i02", "i99"]])
 
 
-def test_users_that_training_never_saw_are_asked_by_history_alone(run: Callable[..., Run]) -> None:
-    done = run(*TINY, "split=user_holdout", "model=two_tower", "trainer.max_epochs=2")
+@pytest.mark.parametrize(("seen", "alone"), [("[id]", True), ("null", False)])
+def test_users_that_training_never_saw_are_asked_by_history_and_features(
+    seen: str, alone: bool, run: Callable[..., Run]
+) -> None:
+    done = run(*TINY, "split=user_holdout", "model=two_tower", "trainer.max_epochs=2", f"model.features.users={seen}")
     data = done.experiment.data
     held = int(data.split.test.target.user[0])
     assert held not in data.split.train.user
     history = done.items[data.dataset.interactions.item[data.dataset.interactions.user == held]].to_list()
     own, nameless = done.recommend([done.users[held]], k=5), done.recommend_for([history], k=5)
-    assert own.drop("user").equals(nameless.drop("user"))
+    assert own.drop("user").equals(nameless.drop("user")) == alone
 
 
 def test_users_of_newer_data_are_served_too(run: Callable[..., Run], table: list[str]) -> None:

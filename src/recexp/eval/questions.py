@@ -58,9 +58,10 @@ class Questions:
         """Who asks, with histories as slices of one log on the device."""
         if device not in self._logs:
             self._logs[device] = self._logs[torch.device("cpu")].to(device)
-        known, start, stop = (torch.from_numpy(a[rows_B]).to(device) for a in (self.known, self.start, self.stop))
+        whose = (self.known, self.start, self.stop, self.users)
+        known, start, stop, users = (torch.from_numpy(a[rows_B]).to(device) for a in whose)
         context = torch.from_numpy(self.context[self.offsets[rows_B]].astype(np.int64)).to(device)
-        return Query(known, self._logs[device], start, stop, None, context)
+        return Query(known, self._logs[device], start, stop, None, context, profiles=users)
 
     def slots(self, rows_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the targets of each row stand in [T], and which places are filled, [B, P] each."""

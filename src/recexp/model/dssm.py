@@ -63,7 +63,7 @@ class DSSM(Factored):
         self.query_layers, self.document_layers = (layers([*hidden_dims, embedding_dim]) for _ in range(2))
 
     def encode_query(self, query: Query) -> Tensor:
-        x_BW, h_QW = self.user(query.users), self.history(query, self.events)
+        x_BW, h_QW = self.user(query.profiles), self.history(query, self.events)
         x_QW = x_BW if query.asked is None else x_BW[query.asked.nonzero()[:, 0]]
         return self.query_of(self.with_circumstances(x_QW, query.context), h_QW)
 

@@ -103,4 +103,4 @@ class QueryTower(Tower):
         weight = [F.pad(recent.history_weight, room)] if self.model.history.heeds_weights else []
         unknown_RF = torch.full((len(rows), len(self.model.circumstances.names)), PAD)
         context = [unknown_RF if rows.context is None else rows.context] if self.model.circumstances.names else []
-        return [history_RL, *weight, *context, *inputs(self.side.columns.values(), rows.users)]
+        return [history_RL, *weight, *context, *inputs(self.side.columns.values(), rows.profiles)]

@@ -80,7 +80,7 @@ class TwoTower(Factored):
         self.item_tower = tower(self.item.dim, hidden_dims, embedding_dim, dropout)
 
     def encode_query(self, query: Query) -> Tensor:
-        x_BU, h_QD = self.user(query.users), self.history(query, self.events)
+        x_BU, h_QD = self.user(query.profiles), self.history(query, self.events)
         x_QU = x_BU if query.asked is None else x_BU[query.asked.nonzero()[:, 0]]
         return self.query_of(self.with_circumstances(x_QU, query.context), h_QD)
 

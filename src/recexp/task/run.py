@@ -21,7 +21,7 @@ from recexp.model.base import Recommender
 from recexp.store import Folder, in_use
 from recexp.task import show
 from recexp.task.assemble import Experiment, make, new_model
-from recexp.task.served import Served, best, place
+from recexp.task.served import Served, best, known, place
 from recexp.types import PAD, Features, Log, Query
 
 LISTS = {"row": pl.Int64, "item": pl.Int64, "rank": pl.Int64, "score": pl.Float32}
@@ -107,9 +107,7 @@ class Run:
 
     def known(self, query: Query) -> Query:
         """The query with users that training never saw as what they are: unknown."""
-        trained = self._ids[1].to_numpy()
-        known = np.append(trained, [False])[np.minimum(query.users.numpy(), len(trained))]
-        return replace(query, users=query.users.where(torch.from_numpy(known), PAD))
+        return known(query, torch.from_numpy(np.append(self.trained, [False])))
 
     @cached_property
     def _source(self) -> Aligned:

@@ -35,8 +35,18 @@ class Served(Recommender):
         self.register_buffer("trained", torch.cat([trained, nobody]))
 
     def score(self, query: Query, items: Tensor | None = None) -> Tensor:
-        known_B = self.trained[query.users.clamp(max=len(self.trained) - 1)]
-        return self.model.score(replace(query, users=query.users.where(known_B, PAD)), items)
+        return self.model.score(known(query, self.trained), items)
+
+
+def known(query: Query, trained: Tensor) -> Query:
+    """The query with users as what they are to a model: unknown where training never saw them.
+
+    Args:
+        trained: whether it did, [U + 1] bool, False for the last, who is nobody.
+    """
+    nobody = len(trained) - 1
+    users = query.users.where(trained[query.users.clamp(max=nobody)], PAD)
+    return replace(query, users=users, profiles=query.profiles.where(query.profiles < nobody, PAD))
 
 
 @torch.no_grad()
