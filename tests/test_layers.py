@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "task": {*SIBLINGS} | BELOW | {"fit", "store", "facts", "checks", "config", "sweep"},
 }
 CHOSEN_BY_CONFIG = {"model", "loss", "negatives", "examples", "data", "split"}
-BASES = {"base", "module", "aligned"}
+BASES = {"base", "module", "aligned", "vocabulary"}
 
 
 def imports(path: Path) -> set[str]:

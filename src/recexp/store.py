@@ -21,8 +21,9 @@ IDS = ("user", "trained", "item")
 """Columns of `ids.parquet`."""
 
 VERSIONS, CURRENT, NEWS, LOCK = "versions", "current", "new.parquet", ".lock"
+NEW_FEATURES = {"users": "new_users.parquet", "items": "new_items.parquet"}
 """Inside a run that was updated: the folder of its versions, the pointer to the one in use; a version's own events;
-the file that one update at a time holds."""
+the file that one update at a time holds; tables of those who came with a version."""
 
 SECRET = re.compile(
     r"password|passwd|secret|credential|(access|api|private)_?key|(^|_)(auth|api|access|bearer)_?token$", re.IGNORECASE
@@ -85,11 +86,14 @@ class Folder:
         return self._with_own_news(config)
 
     def _with_own_news(self, config: DictConfig) -> DictConfig:
-        """A version's config names the events beside it; wherever the folder lies now, they lie there too."""
+        """A version's config names the tables beside it; wherever the folder lies now, they lie there too."""
         data = config.get("data")
         new = data.get("new") if isinstance(data, Mapping) else None
         if isinstance(new, Mapping) and new.get("path") == NEWS and (self.path / NEWS).exists():
             config.data.new.path = str((self.path / NEWS).absolute())
+            for side, name in NEW_FEATURES.items():
+                if config.data.new.features[side] == name:
+                    config.data.new.features[side] = str((self.path / name).absolute())
         return config
 
     def update_run(self, **facts: Any) -> None:
@@ -157,11 +161,20 @@ class Folder:
         user, trained, item = (table[name].drop_nulls() for name in IDS)
         return user, trained, item
 
-    def write_features(self, tensors: Mapping[str, Any]) -> None:
-        """Write `features.safetensors`: what the model knows of users and items besides what it learned."""
+    def write_features(self, tensors: Mapping[str, Any], vocabulary: pl.DataFrame) -> None:
+        """Write `features.safetensors`: what the model knows of users and items besides what it learned; and
+        `vocabulary.parquet`, with which the same is known of those who come later."""
         from safetensors.torch import save
 
         self._write("features.safetensors", save(dict(tensors)))
+        self.write_table("vocabulary.parquet", vocabulary)
+
+    def vocabulary(self) -> pl.DataFrame | None:
+        """The table of what was learned of features, if there is one."""
+        import polars as pl
+
+        path = self.path / "vocabulary.parquet"
+        return pl.read_parquet(path) if path.exists() else None
 
     def features(self) -> dict[str, Any]:
         """Tensors of the features, none if the model looks at none."""

@@ -139,3 +139,13 @@ def test_parts_negatives_and_features_of_the_source_stay(extended: Extended) -> 
     assert dataset.negatives is not None
     assert dataset.negatives.tolist() == [[1, PAD], [2, 0], [PAD, PAD]]
     assert dataset.items["title"].to_list() == ["film"] * 3 + [None] * 2
+
+
+def test_those_who_come_with_features_stand_before_those_of_events(extended: Extended) -> None:
+    source, rows = extended.source.load(), extended.new.rows()
+    items = pl.DataFrame({"item": ["x", "y"], "price": [1.5, 2.5]})
+    described = replace(source, items=source.items.with_columns(price=pl.Series([1, None, 3])))
+    dataset, _ = extended.extend(described, rows, None, items)
+    assert dataset.items["item"].to_list() == ["a", "b", "c", "x", "y", "z"]
+    assert dataset.items["price"].to_list() == [1, None, 3, 1.5, 2.5, None]
+    assert dataset.users["user"].to_list() == [5, 7, 9]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from recexp.data.features import Encoder
 from recexp.data.text import trigrams, words
@@ -242,3 +243,39 @@ def test_words_and_trigrams() -> None:
     texts = pl.Series(["Good day!", None, "", "É"])
     assert words(texts).to_list() == [["good", "day"], [], [], ["é"]]
     assert trigrams(texts).to_list() == [["#go", "goo", "ood", "od#", "#da", "day", "ay#"], [], [], ["#é#"]]
+
+
+def test_a_vocabulary_comes_back_from_its_table() -> None:
+    encoder = replace(ENCODER, tokens="trigrams")
+    fitted = encoder.fit(DATA, TRAIN)
+    again = encoder.learned(fitted.table())
+    assert again.users.keys() == {"gender"}
+    assert again.items.keys() == {"text", "genres", "price", "year", "vector"}
+    tensors, others = (encoder.encode(one, DATA, TRAIN).tensors() for one in (fitted, again))
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+def test_who_comes_later_is_encoded_as_one_whom_training_never_saw() -> None:
+    """Those of before stay; a copy of a user or an item that train has not gets the same row."""
+    users = pl.concat([USERS, USERS[2:]])
+    items = pl.concat([ITEMS, ITEMS[1:3]])
+    encoder = replace(ENCODER, items=["id", "popularity", "text", "genres", "price", "year", "vector"])
+    before, fitted = encoder(DATA, TRAIN), encoder.fit(DATA, TRAIN)
+    after = encoder.encode_more(before, fitted, replace(DATA, users=users, items=items))
+    assert (after.num_users, after.num_items) == (4, 6)
+    for side in ("users", "items", "events"):
+        for name, was in getattr(before, side).items():
+            now = getattr(after, side)[name]
+            assert now.size == was.size if isinstance(was, Bags) else now.values.shape[1] == was.values.shape[1]
+            assert all(bag_or_row(now, row) == bag_or_row(was, row) for row in range(len(was)))
+    assert all(bag_or_row(one, 3) == bag_or_row(one, 2) for one in after.users.values())
+    assert bag(after.items["id"], 4) == {}
+    assert bag_or_row(after.items["popularity"], 4) == [0.0]
+    for name in ("text", "genres", "price", "year", "vector"):
+        assert bag_or_row(after.items[name], 4) == bag_or_row(after.items[name], 1)
+        assert bag_or_row(after.items[name], 5) == bag_or_row(after.items[name], 2)
+
+
+def bag_or_row(column: Bags | Numbers, row: int) -> object:
+    return bag(column, row) if isinstance(column, Bags) else column.values[row].tolist()

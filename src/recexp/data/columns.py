@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import polars as pl
@@ -14,10 +14,23 @@ from recexp.errors import RecexpError
 from recexp.types import Bags, Numbers
 
 Lists = Callable[[pl.Series], pl.Series]
+TEXT, CATEGORY, CATEGORIES = "text", "category", "categories"
+"""Kinds of columns whose values are tokens."""
 
 
 class Column(Protocol):
-    """A fitted column."""
+    """A fitted column.
+
+    Attributes:
+        kind: what its values are.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    def learned(self) -> pl.DataFrame:
+        """token, value: all that was learned of train."""
+        ...
 
     def encode(self, values: pl.Series) -> Bags | Numbers:
         """Each value as a model takes it; nothing for what train has not."""
@@ -29,25 +42,28 @@ class Tokens:
     """Bag of tokens: weight count * idf, of length 1 together; unknown tokens are left out.
 
     Args:
-        lists: cuts values into lists of texts.
+        lists: cuts values of this kind into lists of texts.
         known: token, idf; the row is the token's number.
     """
 
     lists: Lists
+    kind: str
     known: pl.DataFrame
 
     @staticmethod
-    def learn(values: pl.Series, in_train: np.ndarray, lists: Lists, idf: bool, min_count: int, size: int) -> Tokens:
+    def learn(values: pl.Series, in_train: np.ndarray, lists: Lists, kind: str, min_count: int, size: int) -> Tokens:
         """The tokens in at least `min_count` rows of train, the most frequent `size` of them.
 
-        Args:
-            idf: log((1 + n) / (1 + n_t)) + 1 of text, or 1.
+        idf is log((1 + n) / (1 + n_t)) + 1 of text, or 1.
         """
         rows = _exploded(lists(values.filter(pl.Series(in_train, dtype=pl.Boolean))))
         counts = rows.group_by("token").agg(count=pl.col("row").n_unique())
         counts = counts.filter(pl.col("count") >= min_count).sort("count", "token", descending=[True, False])
-        weight = ((1 + int(in_train.sum())) / (1 + pl.col("count"))).log() + 1 if idf else pl.lit(1.0)
-        return Tokens(lists, counts.head(size).select("token", idf=weight.cast(pl.Float32)))
+        weight = ((1 + int(in_train.sum())) / (1 + pl.col("count"))).log() + 1 if kind == TEXT else pl.lit(1.0)
+        return Tokens(lists, kind, counts.head(size).select("token", idf=weight.cast(pl.Float32)))
+
+    def learned(self) -> pl.DataFrame:
+        return self.known.select("token", value=pl.col("idf").cast(pl.Float64))
 
     def encode(self, values: pl.Series) -> Bags:
         numbered = self.known.with_row_index("code")
@@ -75,6 +91,7 @@ def _unit(rows: pl.DataFrame) -> pl.Series:
 class Scaled:
     """A number as (x - mean) / std over the rows of train; 0 where it is missing."""
 
+    kind: ClassVar[str] = "number"
     mean: float
     std: float
 
@@ -83,6 +100,9 @@ class Scaled:
         known = _floats(values).filter(pl.Series(in_train, dtype=pl.Boolean)).drop_nulls()
         mean, std = (known.mean(), known.std(ddof=0)) if len(known) else (0.0, 1.0)
         return Scaled(float(mean), float(std) or 1.0)  # type: ignore[arg-type]
+
+    def learned(self) -> pl.DataFrame:
+        return pl.DataFrame({"token": ["mean", "std"], "value": [self.mean, self.std]})
 
     def encode(self, values: pl.Series) -> Numbers:
         scaled = ((_floats(values) - self.mean) / self.std).fill_null(0.0).cast(pl.Float32)
@@ -99,6 +119,7 @@ def _floats(values: pl.Series) -> pl.Series:
 class Vector:
     """A vector learned elsewhere, as it is; zeros where it is missing."""
 
+    kind: ClassVar[str] = "vector"
     width: int
 
     @staticmethod
@@ -117,6 +138,9 @@ class Vector:
         for place in np.flatnonzero(~np.isfinite(_table(values, width)).all(1))[:1]:
             _refuse(values, ids, int(place), "has a number that is missing, NaN or too large for float32")
         return Vector(width)
+
+    def learned(self) -> pl.DataFrame:
+        return pl.DataFrame({"token": ["width"], "value": [float(self.width)]})
 
     def encode(self, values: pl.Series) -> Numbers:
         return Numbers(torch.from_numpy(_table(values, self.width)))

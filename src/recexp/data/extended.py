@@ -23,12 +23,14 @@ TRAIN = 0
 class Extended:
     """A source with newer events: dense ids of before stay, new users and items follow in order of appearance.
 
+    Users and items that came with features, with or without events, stand before those that events alone brought.
+
     Of a pair's several events, old and new, `new.filters.duplicates` keeps what it would have kept had all come at
     once. Nothing else is filtered again: a k-core stays what it was, and old weights decay no further.
-    Circumstances and features of what is new are unknown.
+    The circumstances of new events are unknown.
 
     Args:
-        source: the data before. new: events since, in the order in which they became known.
+        source: the data before. new: events since, in the order in which they became known, and features of who came.
     """
 
     source: Source
@@ -36,28 +38,38 @@ class Extended:
 
     def load(self) -> Dataset:
         """Read both."""
-        return self.extend(self.source.load(), self.new.rows())[0]
+        return self.extend(self.source.load(), self.new.rows(), *self.new.features.tables(None, None))[0]
 
-    def extend(self, dataset: Dataset, rows: pl.DataFrame) -> tuple[Dataset, np.ndarray]:
+    def extend(
+        self, dataset: Dataset, rows: pl.DataFrame, users: pl.DataFrame | None = None, items: pl.DataFrame | None = None
+    ) -> tuple[Dataset, np.ndarray]:
         """The dataset with more events, and which of these each event is, PAD for those of before, [N] int64.
 
+        Args:
+            users, items: rows of those who came, columns as in the dataset.
         Raises:
             RecexpError: the dataset has times, and the events have not.
         """
         if dataset.timed and "time" not in rows.columns:
             raise RecexpError(f"{self.new.path}: the events of {dataset.name} have times; new ones need them too.")
-        users, items = _behind(dataset.users, rows["user"]), _behind(dataset.items, rows["item"])
-        more = _numbered(rows, users, items) if dataset.timed else _placed(_numbered(rows, users, items), dataset)
-        return _joined(dataset, more, users, items, self.new.filters)
+        every_user, every_item = (
+            _behind(dataset.users, rows["user"], users),
+            _behind(dataset.items, rows["item"], items),
+        )
+        numbered = _numbered(rows, every_user, every_item)
+        more = numbered if dataset.timed else _placed(numbered, dataset)
+        return _joined(dataset, more, every_user, every_item, self.new.filters)
 
 
-def _behind(table: pl.DataFrame, raw: pl.Series) -> pl.DataFrame:
-    """The table with a row for each id that it has not."""
+def _behind(table: pl.DataFrame, raw: pl.Series, came: pl.DataFrame | None) -> pl.DataFrame:
+    """The table with a row for each id that it has not: those that came with features, then those of events."""
     known = table.to_series(0)
-    new = raw.filter(pl.Series(numbers(raw, known) == PAD)).unique(maintain_order=True)
-    kind = known.dtype if known.dtype == new.dtype else pl.String
-    own, more = table.with_columns(known.cast(kind)), new.cast(kind).alias(known.name).to_frame()
-    return pl.concat([own, more], how="diagonal")
+    rows = pl.DataFrame(schema={known.name: raw.dtype}) if came is None else came
+    ids = pl.concat([rows.to_series(0).cast(pl.String), raw.cast(pl.String)]).alias(known.name)
+    kind = known.dtype if {rows.to_series(0).dtype, raw.dtype} == {known.dtype} else pl.String
+    new = ids.filter(pl.Series(numbers(ids, known) == PAD)).unique(maintain_order=True).cast(kind).to_frame()
+    more = new.join(rows.with_columns(pl.col(known.name).cast(kind)), on=known.name, how="left", maintain_order="left")
+    return pl.concat([table.with_columns(known.cast(kind)), more], how="diagonal_relaxed")
 
 
 def _numbered(rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:

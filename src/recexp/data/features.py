@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+import torch
 
-from recexp.data.columns import Column, Lists, Scaled, Tokens, Vector, check_kind, plain
+from recexp.data.columns import CATEGORIES, CATEGORY, TEXT, Column, Lists, Scaled, Tokens, Vector, check_kind, plain
 from recexp.data.neighbours import NEIGHBOURS, neighbours
 from recexp.data.text import tokenizer
+from recexp.data.vocabulary import Vocabulary
 from recexp.errors import RecexpError, nearest
-from recexp.types import PAD, Bags, Columns, Dataset, Features, Interactions
+from recexp.types import PAD, Bags, Columns, Dataset, Features, Interactions, Numbers
 
 ID, POPULARITY = "id", "popularity"
 DERIVED = {"users": {ID: "the id"}, "items": {ID: "the id", POPULARITY: "the events in train"}}
 TRAIN, HASHED = VOCABULARIES = ("train", "hashed")
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Columns fitted on train, ready to encode these and other users and items."""
-
-    users: Mapping[str, Column]
-    items: Mapping[str, Column]
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,10 @@ class Encoder:
 
     def __call__(self, dataset: Dataset, train: Interactions) -> Features:
         """Features of every user and item of the dataset."""
-        fitted = self.fit(dataset, train)
+        return self.encode(self.fit(dataset, train), dataset, train)
+
+    def encode(self, fitted: Vocabulary, dataset: Dataset, train: Interactions) -> Features:
+        """The same with a vocabulary that is there."""
         users, items = self._chosen("users", dataset.users), self._chosen("items", dataset.items)
         return Features(
             _encoded(users, dataset.users, fitted.users, train.user, self._extra_users(users, dataset, train)),
@@ -80,11 +77,31 @@ class Encoder:
             {} if ID in items else _encoded([ID], dataset.items, {}, train.item, {}),
         )
 
-    def fit(self, dataset: Dataset, train: Interactions) -> Fitted:
+    def encode_more(self, features: Features, fitted: Vocabulary, dataset: Dataset) -> Features:
+        """The features with a row for each user and item that came later, behind those of before, which stay.
+
+        Nothing is learned of those who came: what train has not seen is unknown of them, and they have no id.
+        """
+        users, items = dataset.users[features.num_users :], dataset.items[features.num_items :]
+        met = {name: _met(one, dataset) for name, one in features.users.items() if name == NEIGHBOURS}
+        return replace(
+            features,
+            users=_more(features.users, fitted.users, users, met),
+            items=_more(features.items, fitted.items, items, {}),
+            events=_more(features.events, {}, items, {}),
+            num_users=dataset.num_users,
+            num_items=dataset.num_items,
+        )
+
+    def learned(self, table: pl.DataFrame) -> Vocabulary:
+        """What `fit` learned, from the table that it made of it."""
+        return Vocabulary.of(table, lambda kind: {TEXT: self._cutter(), CATEGORY: _alone, CATEGORIES: _same}[kind])
+
+    def fit(self, dataset: Dataset, train: Interactions) -> Vocabulary:
         """The columns, their vocabularies and statistics learned from the users and items of train."""
         sides = (("users", dataset.users, train.user), ("items", dataset.items, train.item))
         fitted = [self._fitted(self._chosen(side, table), table, _there(ids, table)) for side, table, ids in sides]
-        return Fitted(*fitted)
+        return Vocabulary(*fitted)
 
     def _chosen(self, side: str, table: pl.DataFrame) -> list[str]:
         wanted = getattr(self, side)
@@ -111,12 +128,12 @@ class Encoder:
         if isinstance(values.dtype, pl.List):
             if values.dtype.inner.is_numeric():
                 return Vector.learn(values, ids)
-            return Tokens.learn(values, in_train, _same, False, self.min_count, self.max_size)
+            return Tokens.learn(values, in_train, _same, CATEGORIES, self.min_count, self.max_size)
         if name in self.text:
             count = 1 if self.vocabulary == HASHED else self.min_count
-            return Tokens.learn(values, in_train, self._cutter(), True, count, self.max_size)
+            return Tokens.learn(values, in_train, self._cutter(), TEXT, count, self.max_size)
         if values.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) or name in self.categories:
-            return Tokens.learn(values, in_train, _alone, False, self.min_count, self.max_size)
+            return Tokens.learn(values, in_train, _alone, CATEGORY, self.min_count, self.max_size)
         return Scaled.learn(values, in_train)
 
     def _cutter(self) -> Lists:
@@ -124,7 +141,7 @@ class Encoder:
         return cut if self.vocabulary == TRAIN else lambda texts: _hashed(cut(texts), self.max_size)
 
     def _extra_users(self, chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:
-        return {NEIGHBOURS: neighbours(dataset, train)} if NEIGHBOURS in chosen else {}
+        return {NEIGHBOURS: neighbours(dataset, train, dataset.num_items)} if NEIGHBOURS in chosen else {}
 
 
 def _refuse_twice(side: str, own: list[str]) -> None:
@@ -172,6 +189,35 @@ def _encoded(
     known = np.where(_there(ids, table), np.arange(table.height), PAD)
     more: Columns = {ID: Bags.single(known, table.height), **extra}
     return {name: more[name] if name in more else fitted[name].encode(plain(table[name])) for name in chosen}
+
+
+def _more(before: Columns, fitted: Mapping[str, Column], table: pl.DataFrame, extra: Columns) -> Columns:
+    """The columns with the rows of a table behind them."""
+    known = {name: fitted[name].encode(plain(table[name])) for name in before if name in fitted}
+    rows: Columns = {**known, **extra}
+    return {name: _followed_by(one, rows.get(name), table.height) for name, one in before.items()}
+
+
+def _followed_by(before: Bags | Numbers, more: Bags | Numbers | None, rows: int) -> Bags | Numbers:
+    """A column with so many rows more, of which nothing is known where they are None."""
+    if isinstance(before, Numbers):
+        assert not isinstance(more, Bags)
+        values = before.values.new_zeros(rows, before.values.shape[1]) if more is None else more.values
+        return Numbers(torch.cat([before.values, values]))
+    assert not isinstance(more, Numbers)
+    nothing = Bags(torch.zeros(rows + 1, dtype=torch.int64), before.tokens[:0], before.weights[:0], before.size)
+    bags = nothing if more is None else more
+    offsets = torch.cat([before.offsets, bags.offsets[1:] + before.offsets[-1]])
+    tokens, weights = torch.cat([before.tokens, bags.tokens]), torch.cat([before.weights, bags.weights])
+    return Bags(offsets, tokens, weights, before.size)
+
+
+def _met(before: Bags | Numbers, dataset: Dataset) -> Bags:
+    """What those have met whom users who came later name, of the items that the column knows."""
+    assert isinstance(before, Bags)
+    every = neighbours(dataset, dataset.interactions, before.size)
+    begin = every.offsets[len(before)]
+    return Bags(every.offsets[len(before) :] - begin, every.tokens[begin:], every.weights[begin:], every.size)
 
 
 def _extra_items(chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:

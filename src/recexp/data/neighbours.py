@@ -6,18 +6,20 @@ import numpy as np
 import polars as pl
 
 from recexp.data.base import ids
-from recexp.data.columns import Tokens, check_kind, plain
+from recexp.data.columns import CATEGORIES, Tokens, check_kind, plain
 from recexp.errors import RecexpError
 from recexp.types import Bags, Dataset, Interactions
 
 NEIGHBOURS = "neighbours"
 
 
-def neighbours(dataset: Dataset, train: Interactions) -> Bags:
+def neighbours(dataset: Dataset, train: Interactions, num_items: int) -> Bags:
     """The items in train of each user's neighbours, one that n of them have with weight n, of length 1 together.
 
     A user is no neighbour of their own: what they are trained to answer would be what they are asked with.
 
+    Args:
+        num_items: of whose items the rest is left out [count].
     Raises:
         RecexpError: no neighbour is a user of the data.
     """
@@ -26,8 +28,8 @@ def neighbours(dataset: Dataset, train: Interactions) -> Bags:
     lists = pl.DataFrame({"row": np.arange(dataset.num_users)}).join(
         rows.group_by("row", maintain_order=True).agg("token"), on="row", how="left", maintain_order="left"
     )["token"]
-    every = pl.DataFrame({"token": [str(i) for i in range(dataset.num_items)], "idf": np.ones(dataset.num_items)})
-    return Tokens(lambda lists: lists, every).encode(lists)
+    every = pl.DataFrame({"token": [str(i) for i in range(num_items)], "idf": np.ones(num_items)})
+    return Tokens(lambda lists: lists, CATEGORIES, every).encode(lists)
 
 
 def _pairs(users: pl.DataFrame) -> pl.DataFrame:

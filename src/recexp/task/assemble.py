@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from recexp.data.module import DataModule, Source
+from recexp.data.vocabulary import Vocabulary
 from recexp.errors import RecexpError
 from recexp.eval.protocol import Evaluation, Protocol
 from recexp.fit.base import Evaluated
@@ -103,11 +104,21 @@ class Experiment:
 
     @cached_property
     def features(self) -> Features | None:
-        """What a model that looks at features may know, learned from train."""
+        """What a model that looks at features may know of this data."""
+        if self.vocabulary is None:
+            return None
+        encode = make(self.config.model.features).encode
+        features: Features = encode(self.vocabulary, self.data.dataset, self.data.split.train)
+        return features
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """What is learned of features from train, where the model looks at them."""
         if "features" not in self.config.model:
             return None
-        features: Features = make(self.config.model.features)(self.data.dataset, self.data.split.train)
-        return features
+        fit = make(self.config.model.features).fit
+        vocabulary: Vocabulary = fit(self.data.dataset, self.data.split.train)
+        return vocabulary
 
     def module(self, model: Recommender, checkpoints: Path) -> Evaluated:
         """The LightningModule that fits the model."""

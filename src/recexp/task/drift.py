@@ -53,14 +53,14 @@ def before(update: Update, news: News) -> Narrow:
 
 
 def rows_touched(update: Update, news: News) -> dict[str, int]:
-    """How many users and items have new events, and how many of them are new themselves."""
+    """How many users and items have new events, and how many are new themselves."""
     users, items = news.touched("user"), news.touched("item")
     return {
         "events": int(news.fresh.sum()),
         "users": len(users),
-        "new_users": int((users >= len(update.run.users)).sum()),
+        "new_users": news.dataset.num_users - len(update.run.users),
         "items": len(items),
-        "new_items": int((items >= len(update.run.items)).sum()),
+        "new_items": news.dataset.num_items - len(update.run.items),
     }
 
 
@@ -108,7 +108,7 @@ def newest(update: Update, news: News, way: Way) -> dict[str, Any]:
     narrow = protocol.on(split, Holdout(known, same), news.dataset, SEED)
     answers = {
         "before": asked(narrow, before(update, news), update.config),
-        "after": asked(questions, way(update, smaller), update.config),
+        "after": asked(questions, way(update, smaller).served, update.config),
     }
     return {"users": len(questions.users), "hash": questions.sha256, **answers}
 
@@ -118,7 +118,7 @@ def last_of_each(news: News) -> np.ndarray:
     rows = np.flatnonzero(news.fresh)
     user = news.dataset.interactions.user[rows]
     held = np.zeros(len(news.fresh), bool)
-    held[rows[np.append(np.diff(user) != 0, True)]] = True
+    held[rows[np.append(user[1:] != user[:-1], [True])[: len(rows)]]] = True
     return held
 
 
@@ -184,7 +184,7 @@ def sample(users: np.ndarray, config: DictConfig) -> np.ndarray:
 
 def report(update: Update, news: News, after: Served, way: Way) -> dict[str, Any]:
     """All but the newest events' metrics."""
-    refitted = refit(update, news) if update.config.compare_refit and way is not refit else None
+    refitted = refit(update, news).served if update.config.compare_refit and way is not refit else None
     run, dataset = update.run, news.dataset
     sides = (run.users, dataset.users["user"]), (run.items, dataset.items["item"])
     return {

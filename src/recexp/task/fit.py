@@ -94,8 +94,8 @@ def leave(experiment: Experiment, module: Evaluated, job: Job) -> None:
     users, items = experiment.data.dataset.users["user"], experiment.data.dataset.items["item"]
     trained = np.bincount(experiment.data.split.train.user, minlength=len(users)) > 0
     job.folder.write_model(module.model, users, pl.Series(trained), items)
-    if experiment.features is not None:
-        job.folder.write_features(experiment.features.tensors())
+    if experiment.features is not None and experiment.vocabulary is not None:
+        job.folder.write_features(experiment.features.tensors(), experiment.vocabulary.table())
     job.folder.write_table("per_user.parquet", module.results["test"].per_user)
     evaluation = experiment.test
     if evaluation.candidates is not None:

@@ -1,8 +1,8 @@
-"""New events for a run: read, joined to what it knew, and kept for the version that learns them."""
+"""New events, users and items for a run: read, joined to what it knew, and kept for the version that learns them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -10,17 +10,19 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
-from recexp.data.aligned import numbers, some
+from recexp.data.aligned import alike, numbers, some
 from recexp.data.base import prepare
 from recexp.errors import RecexpError, nearest
-from recexp.store import NEWS
+from recexp.store import NEW_FEATURES, NEWS
 from recexp.task.assemble import make
 from recexp.task.run import Run
 from recexp.types import PAD, Dataset
 
 TABLE, FILTERS = "recexp.data.table.Table", "recexp.data.filters.Filters"
 EXTENDED = "recexp.data.extended.Extended"
-FEATURES = {"_target_": "recexp.data.feature_files.FeatureFiles", "users": None, "items": None}
+FEATURES = "recexp.data.feature_files.FeatureFiles"
+SIDES = ("users", "items")
+NO_FEATURES: dict[str, str | None] = dict.fromkeys(SIDES)
 ROLES = ("user", "item", "time", "weight", "rating", "label")
 
 
@@ -31,16 +33,20 @@ class News:
     Attributes:
         data: the config of it all.
         events: all since the run was fitted, raw ids, in the order in which they became known.
+        features: of the users and items who came since, by side, where there are any.
         learned_from: hashes of all data that was learned from up to now, the newest by itself, and together with all.
         dataset: all events under the run's dense ids, new users and items behind.
         fresh: which of the dataset's events are new to the run, [N] bool.
+        notes: what a person would want to know of it.
     """
 
     data: dict[str, Any]
     events: pl.DataFrame
+    features: Mapping[str, pl.DataFrame]
     learned_from: Sequence[str]
     dataset: Dataset
     fresh: np.ndarray
+    notes: Sequence[str]
 
     def without(self, held: np.ndarray) -> News:
         """The same but for some events, [N] bool."""
@@ -53,36 +59,88 @@ class News:
 
 
 def read(config: DictConfig, run: Run) -> News:
-    """Read `new`, and join it to what the run knew.
+    """Read `new` and `features`, and join them to what the run knew.
 
     Raises:
-        RecexpError: the file is not as it should be, holds nothing new, or the run's data is not what it was.
+        RecexpError: a file is not as it should be, there is nothing new, or the run's data is not what it was.
     """
-    saved = OmegaConf.to_container(run.config.data, resolve=True)
-    assert isinstance(saved, dict)
-    updated = saved["_target_"] == EXTENDED
-    source = cast(dict[str, Any], saved["source"] if updated else saved)
+    saved = cast(dict[str, Any], OmegaConf.to_container(run.config.data, resolve=True))
+    earlier = _made(saved["new"]).rows() if saved["_target_"] == EXTENDED else None
+    source = saved if earlier is None else saved["source"]
     base: Dataset = _made(source).load()
+    before = base if earlier is None else _made(saved).load()
+    _refuse_other_data(run, before)
+    events, own = _events(config, run, source, base)
+    features = _features(config, run, base, before, {} if earlier is None else saved["new"]["features"])
+    columns = {name: name for name in events.columns}
+    files = {side: NEW_FEATURES[side] if side in features else None for side in SIDES}
+    data = {"_target_": EXTENDED, "source": source, "new": _table(NEWS, columns, source, files)}
+    whole = _stacked([*([] if earlier is None else [earlier]), events])
+    dataset, row_N = _made(data).extend(base, whole, *(features.get(side) for side in SIDES))
+    fresh = row_N >= whole.height - events.height
+    came = dataset.num_users + dataset.num_items - before.num_users - before.num_items
+    if not (fresh.any() or came):
+        _complain_of_nothing(config, run, _filters(source)["duplicates"], events.height)
+    learned_from = [*run.facts.get("learned_from", [run.facts["data"]]), *own, dataset.sha256]
+    return News(
+        data,
+        whole,
+        features,
+        learned_from,
+        dataset,
+        fresh,
+        list(_notes(source, events.height - int(fresh.sum()), before, dataset)),
+    )
+
+
+def _events(
+    config: DictConfig, run: Run, source: Mapping[str, Any], base: Dataset
+) -> tuple[pl.DataFrame, Sequence[str]]:
+    """The events of `new` that count, and their hash; none where there is no `new`."""
+    if config.new is None:
+        time = {"time": pl.Int64} if base.timed else {}
+        return pl.DataFrame(schema={"user": run.users.dtype, "item": run.items.dtype, **time, "weight": pl.Float32}), []
     table = _given(config, source, base)
     events = table.events()
-    own = _hash(table, events)
-    events = _counting(config, table, events, base)
-    columns = {name: name for name in events.columns}
-    data = {"_target_": EXTENDED, "source": source, "new": _table(NEWS, columns, source)}
-    extended = _made(data)
-    earlier = [_made(saved["new"]).rows()] if updated else []
-    _refuse_other_data(run, extended.extend(base, earlier[0])[0] if updated else base)
-    whole = _stacked([*earlier, events])
-    _refuse_strangers(config, run, events)
-    dataset, row_N = extended.extend(base, whole)
-    fresh = row_N >= whole.height - events.height
-    if not fresh.any():
-        raise RecexpError(
-            f"new={config.new}: {run.path} knows all of its {events.height:,} events already, and "
-            f"data.filters.duplicates={_filters(source)['duplicates']}. Type new=FILE, one with newer events."
-        )
-    learned_from = [*run.facts.get("learned_from", [run.facts["data"]]), *own, dataset.sha256]
-    return News(data, whole, learned_from, dataset, fresh)
+    counting = _counting(config, table, events, base)
+    _refuse_strangers(config, run, counting)
+    return counting, _hash(table, events)
+
+
+def _features(
+    config: DictConfig, run: Run, base: Dataset, before: Dataset, earlier: Mapping[str, Any]
+) -> dict[str, pl.DataFrame]:
+    """Of each side for which `features` are given, now or earlier, the rows of all who came since the run was fitted.
+
+    In order of their dense ids; those that are known keep what the run knows of them.
+    """
+    given = _made({"_target_": FEATURES, **config.features}).tables(None, None)
+    tables = {}
+    for side, table in zip(SIDES, given, strict=True):
+        known: pl.DataFrame = getattr(before, side)
+        came = known[getattr(base, side).height :]
+        if table is not None:
+            _refuse_unheeded(run, side)
+            unknown = numbers(table.to_series(0), known.to_series(0)) == PAD
+            tables[side] = _below(came, alike(table.filter(pl.Series(unknown)), known))
+        elif earlier.get(side) is not None:
+            tables[side] = came
+    return tables
+
+
+def _below(came: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """One table below the other; ids as text where some are."""
+    name = came.columns[0]
+    kind = came.schema[name] if came.schema[name] == new.schema[name] else pl.String
+    return pl.concat([one.with_columns(pl.col(name).cast(kind)) for one in (came, new)], how="diagonal_relaxed")
+
+
+def _notes(source: Mapping[str, Any], repeated: int, before: Dataset, after: Dataset) -> Iterator[str]:
+    if repeated:
+        yield f"{repeated:,} new events repeat another one: data.filters.duplicates={_filters(source)['duplicates']}"
+    for was, now in ((before.users, after.users), (before.items, after.items)):
+        if was.dtypes[0] != now.dtypes[0]:
+            yield f"ids of {was.columns[0]}s are text from now on: {now.to_series(0)[-1]!r} is no number"
 
 
 def _hash(table: Any, events: pl.DataFrame) -> list[str]:
@@ -105,10 +163,12 @@ def _filters(source: Mapping[str, Any]) -> dict[str, Any]:
     return {"_target_": FILTERS, **kept, "half_life": None, "min_user": 0, "min_item": 0}
 
 
-def _table(path: str, columns: Mapping[str, str | None], source: Mapping[str, Any]) -> dict[str, Any]:
+def _table(
+    path: str, columns: Mapping[str, str | None], source: Mapping[str, Any], features: Mapping[str, str | None]
+) -> dict[str, Any]:
     roles = {role: columns.get(role) for role in ROLES}
     whole = {"_target_": TABLE, "path": path, **roles, "filters": _filters(source)}
-    return {**whole, "context": [], "features": FEATURES}  # of new events, circumstances and features are unknown
+    return {**whole, "context": [], "features": {"_target_": FEATURES, **features}}  # circumstances are unknown
 
 
 def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> Any:
@@ -117,8 +177,8 @@ def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> Any:
     Raises:
         RecexpError: there is no such file or column.
     """
-    found = _made(_table(config.new, {"user": "user", "item": "item"}, source)).columns()
-    return _made(_table(config.new, _columns(config, source, base.timed, found), source))
+    found = _made(_table(config.new, {"user": "user", "item": "item"}, source, NO_FEATURES)).columns()
+    return _made(_table(config.new, _columns(config, source, base.timed, found), source, NO_FEATURES))
 
 
 def _counting(config: DictConfig, table: Any, events: pl.DataFrame, base: Dataset) -> pl.DataFrame:
@@ -180,6 +240,25 @@ def _refuse_strangers(config: DictConfig, run: Run, events: pl.DataFrame) -> Non
             f"{some(run.items)}. Name the columns of its ids as columns.user=…, columns.item=…, or add events of "
             "somebody or something known."
         )
+
+
+def _refuse_unheeded(run: Run, side: str) -> None:
+    if run.features is None:
+        raise RecexpError(
+            f"features.{side}: {type(run.model).__name__} looks at no features. Drop it, or update a run of a model "
+            "that does, such as model=two_tower or dssm."
+        )
+
+
+def _complain_of_nothing(config: DictConfig, run: Run, duplicates: str, num_events: int) -> None:
+    if config.new is None:
+        raise RecexpError(
+            f"features: {run.path} knows all these users and items already. Give others, or type new=FILE."
+        )
+    raise RecexpError(
+        f"new={config.new}: {run.path} knows all of its {num_events:,} events already, and "
+        f"data.filters.duplicates={duplicates}. Type new=FILE, one with newer events."
+    )
 
 
 def _refuse_other_data(run: Run, dataset: Dataset) -> None:

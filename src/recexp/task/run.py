@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recexp.checks import trusted
 from recexp.data.aligned import Aligned, numbers
+from recexp.data.vocabulary import Vocabulary
 from recexp.errors import RecexpError, nearest
 from recexp.model.base import Recommender
 from recexp.store import Folder, in_use
@@ -94,6 +95,27 @@ class Run:
         """What the model knows of users and items, where it looks at features."""
         flat = self.folder.features()
         return Features.of(flat) if flat else None
+
+    @cached_property
+    def encoder(self) -> Any:
+        """What makes features of tables, where the model looks at them."""
+        return make(self.config.model.features)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What the encoder learned from train.
+
+        Raises:
+            RecexpError: it was not kept.
+        """
+        table = self.folder.vocabulary()
+        if table is None:
+            raise RecexpError(
+                f"{self.path} has no vocabulary.parquet: it was fitted before recexp kept what features were learned "
+                "with. Type mode=refit, or fit it again."
+            )
+        vocabulary: Vocabulary = self.encoder.learned(table)
+        return vocabulary
 
     @cached_property
     def served(self) -> Served:

@@ -10,13 +10,12 @@ import polars as pl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recexp.errors import RecexpError
-from recexp.store import CURRENT, NEWS, VERSIONS, alone, home, in_use
+from recexp.store import CURRENT, NEW_FEATURES, NEWS, VERSIONS, alone, home, in_use
 from recexp.task import drift, show
 from recexp.task.job import Job
 from recexp.task.news import News, read
 from recexp.task.run import Run
-from recexp.task.served import Served
-from recexp.task.ways import Update, Way, way
+from recexp.task.ways import Update, Updated, Way, way
 
 
 def update(config: DictConfig, job: Job) -> None:
@@ -28,10 +27,11 @@ def update(config: DictConfig, job: Job) -> None:
     with alone(home(config.run)):
         refuse_unless_in_use(Path(config.run))
         run = Run(config.run, config)
-        chosen = way(config.mode, run.model)
+        chosen = way(config.mode, run)
         with show.waiting("reading the data"):
             news = read(config, run)
         run.refuse_unless_listable(config.k)
+        show.notes(news.notes)
         begin(Update(run, config, job.folder.checkpoints), news, job)
         work(Update(run, config, job.folder.checkpoints), news, chosen, job)
 
@@ -71,14 +71,14 @@ def work(update: Update, news: News, chosen: Way, job: Job) -> None:
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     newest: dict[str, Any] = {}
-    if update.config.measure:
+    if update.config.measure and news.fresh.any():
         show.notes([f"{update.config.mode} without each user's last new event, to ask for it"])
         newest = drift.newest(update, news, chosen)
     seconds["time/measure_s"], started = time.perf_counter() - started, time.perf_counter()
     show.notes([f"{update.config.mode} with everything"])
     after = chosen(update, news)
     seconds["time/update_s"] = time.perf_counter() - started
-    found = {**drift.report(update, news, after, chosen), "newest": newest}
+    found = {**drift.report(update, news, after.served, chosen), "newest": newest}
     leave(news, after, job)
     job.folder.write_drift(found)
     asked = {"eval": {"name": "newest", "hash": newest.get("hash")}}
@@ -87,9 +87,13 @@ def work(update: Update, news: News, chosen: Way, job: Job) -> None:
     show.console.print(drift.table(found))
 
 
-def leave(news: News, after: Served, job: Job) -> None:
+def leave(news: News, after: Updated, job: Job) -> None:
     """Write what later tasks load."""
     dataset = news.dataset
-    trained = after.trained[:-1].cpu().numpy()
+    trained = after.served.trained[:-1].cpu().numpy()
     job.folder.write_table(NEWS, news.events)
-    job.folder.write_model(after.model, dataset.users["user"], pl.Series(trained), dataset.items["item"])
+    for side, table in news.features.items():
+        job.folder.write_table(NEW_FEATURES[side], table)
+    job.folder.write_model(after.served.model, dataset.users["user"], pl.Series(trained), dataset.items["item"])
+    if after.features is not None and after.vocabulary is not None:
+        job.folder.write_features(after.features.tensors(), after.vocabulary.table())

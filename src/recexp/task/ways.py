@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from recexp.checks import MODES
 from recexp.data.module import DataModule
+from recexp.data.vocabulary import Vocabulary
 from recexp.errors import RecexpError
 from recexp.model.base import Growable, Recommender, Updatable
 from recexp.task import show
@@ -22,7 +22,7 @@ from recexp.task.fit import best_epochs
 from recexp.task.news import News
 from recexp.task.run import Run
 from recexp.task.served import Served
-from recexp.types import Dataset, Holdout, Split
+from recexp.types import Dataset, Features, Holdout, Split
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,48 @@ class Update:
         model.grow(dataset.num_users, dataset.num_items)
         return model
 
-    def trained(self, model: Recommender, dataset: Dataset, epochs: int) -> Served:
+    def trained(self, experiment: Experiment, model: Recommender, epochs: int) -> Updated:
         """The model after so many epochs on all events, by the run's own trainer, on one device."""
-        experiment = _everything(self.config, dataset).for_epochs(epochs)
+        dataset = experiment.data.dataset
+        features, vocabulary = experiment.features, experiment.vocabulary
+        experiment = experiment.for_epochs(epochs)
         experiment.evaluations = {}
         module = experiment.module(model, self.scratch)
         experiment.trainer(devices=1, strategy="auto").fit(module, datamodule=experiment.data)
         shutil.rmtree(self.scratch, ignore_errors=True)
         seen = np.bincount(dataset.interactions.user, minlength=dataset.num_users) > 0
-        return Served(model.eval(), torch.from_numpy(seen))
+        return Updated(Served(model.eval(), torch.from_numpy(seen)), features, vocabulary)
 
 
-Way = Callable[[Update, News], Served]
+@dataclass(frozen=True)
+class Updated:
+    """What an update ends with.
+
+    Attributes:
+        served: the model. features, vocabulary: what it looks at, where it looks at any.
+    """
+
+    served: Served
+    features: Features | None = None
+    vocabulary: Vocabulary | None = None
 
 
-def fold_in(update: Update, news: News) -> Served:
+Way = Callable[[Update, News], Updated]
+
+
+def look_up(update: Update, news: News) -> Updated:
+    """Histories go on, and who is new is known by their features; nothing is learned, all weights stay bit by bit."""
+    run, dataset = update.run, news.dataset
+    assert run.features is not None
+    features: Features = run.encoder.encode_more(run.features, run.vocabulary, dataset)
+    model = new_model(update.config, dataset.num_users, dataset.num_items, features)
+    model.load_state_dict(run.model.state_dict())
+    seen = np.zeros(dataset.num_users, bool)
+    seen[: len(run.trained)] = run.trained
+    return Updated(Served(model.eval(), torch.from_numpy(seen)), features, run.vocabulary)
+
+
+def fold_in(update: Update, news: News) -> Updated:
     """Users with new events, then items with new events; all other rows stay as they are, bit by bit."""
     model = update.grown(news.dataset)
     assert isinstance(model, Updatable) and isinstance(model, Recommender)
@@ -74,41 +101,51 @@ def fold_in(update: Update, news: News) -> Served:
     seen = np.zeros(news.dataset.num_users, bool)
     seen[: len(update.run.trained)] = update.run.trained
     seen[users] = True
-    return Served(model, torch.from_numpy(seen))
+    return Updated(Served(model, torch.from_numpy(seen)))
 
 
-def refresh(update: Update, news: News) -> Served:
+def refresh(update: Update, news: News) -> Updated:
     """Some epochs more, from where the model was, on all events."""
     model = update.grown(news.dataset)
     assert isinstance(model, Recommender)
-    return update.trained(model, news.dataset, update.config.epochs)
+    return update.trained(_everything(update.config, news.dataset), model, update.config.epochs)
 
 
-def refit(update: Update, news: News) -> Served:
+def refit(update: Update, news: News) -> Updated:
     """From scratch, on all events, with the run's own settings."""
-    model = new_model(update.config, news.dataset.num_users, news.dataset.num_items)
-    return update.trained(model, news.dataset, update.refit_epochs)
+    experiment = _everything(update.config, news.dataset)
+    return update.trained(experiment, experiment.model(), update.refit_epochs)
 
 
-WAYS: dict[str, tuple[type, Way]] = dict(
-    zip(MODES, ((Updatable, fold_in), (Growable, refresh), (Recommender, refit)), strict=True)
-)
-"""What a model must be able to do for each."""
+def _looks_up(run: Run) -> bool:
+    return run.features is not None and run.vocabulary is not None  # complains where it was not kept
 
 
-def way(mode: str, model: Recommender) -> Way:
+WAYS: dict[str, list[tuple[Callable[[Run], bool], Way]]] = {
+    "fold_in": [(lambda run: isinstance(run.model, Updatable), fold_in), (_looks_up, look_up)],
+    "refresh": [(lambda run: isinstance(run.model, Growable), refresh)],
+    "refit": [(lambda run: isinstance(run.model, Recommender), refit)],
+}
+"""Of each mode, what a run must be able to do, and what is done then."""
+
+
+def ways(mode: str, run: Run) -> list[Way]:
+    """What is done in a mode, the first being meant; nothing where the run's model is not able to."""
+    return [way for able, way in WAYS[mode] if able(run)]
+
+
+def way(mode: str, run: Run) -> Way:
     """The way of a mode.
 
     Raises:
-        RecexpError: the model is not able to go it.
+        RecexpError: the run's model is not able to go it.
     """
-    able, found = WAYS[mode]
-    if not isinstance(model, able):
-        modes = [f"mode={name}" for name, (needed, _) in WAYS.items() if isinstance(model, needed)]
-        raise RecexpError(
-            f"mode={mode}: {type(model).__name__} cannot take in new rows one by one. Type {' or '.join(modes)}."
-        )
-    return found
+    if found := ways(mode, run):
+        return found[0]
+    modes = [f"mode={name}" for name in WAYS if ways(name, run)]
+    raise RecexpError(
+        f"mode={mode}: {type(run.model).__name__} cannot take in new rows one by one. Type {' or '.join(modes)}."
+    )
 
 
 @dataclass(frozen=True)
