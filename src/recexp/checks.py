@@ -175,12 +175,14 @@ def refuse_unlike_defaults(config: DictConfig, plain: dict[str, Any]) -> None:
     for override in overrides:
         key = override.key_or_group
         value, annotation = _at(plain, key), _annotation(plain, key)
-        if override in choices or (annotation is not None and matches(value, annotation)):
+        kind = "" if annotation is None else words(annotation)
+        if override in choices or (annotation is not None and kind and matches(value, annotation)):
             continue
         default = OmegaConf.select(_defaults(config, lines), key, throw_on_missing=False)
-        if annotation is not None or not alike(value, default):
-            kind = words(annotation) if annotation is not None else _kind(default)
-            raise RecexpError(f"{override.input_line}: expected {kind}{_such_as(key, default)}.")
+        if not isinstance(value, dict) and key.replace(".", "/") in config.hydra.runtime.choices:
+            raise RecexpError(f"{override.input_line}: {key} is a choice. Type {key.replace('.', '/')}={value}.")
+        if kind or not alike(value, default):
+            raise RecexpError(f"{override.input_line}: expected {kind or _kind(default)}{_such_as(key, default)}.")
 
 
 def _defaults(config: DictConfig, choices: tuple[str, ...]) -> DictConfig:

@@ -162,6 +162,9 @@ class _Desk:
         if step in PIECES and not parent:
             raise RecexpError(f"{_solved(plain)} takes no {step}; drop {typed}.")
         self._complain_of_task_key(parent, step, typed)
+        within = [path for folder in self.asked.conf for path in folder.glob(f"*/{step}") if path.is_dir()]
+        if within and not parent and not rest:
+            raise RecexpError(f"{typed}: {step} is a choice within another. Type {within[0].parent.name}/{typed}.")
         names = dict.fromkeys([*(str(key) for key in node), *(self.groups if not parent else ())])
         allowed = nearest(step, [name for name in names if name not in ("_target_", "hydra")])
         if not allowed:
