@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ class _Desk:
         """Raises RecexpError if there is no such option."""
         group, typed = override.key_or_group, str(override.input_line)
         if override.is_sweep_override() and not self.asked.multirun:
-            raise RecexpError(f"{typed}: several values make a grid. Type python -m recexp -m {typed}")
+            point = re.fullmatch(r"([^=]+=-?\d+),(\d+)", typed)
+            number = f", or {point[1]}.{point[2]} where one number is meant" if point else ""
+            raise RecexpError(f"{typed}: several values make a grid. Type python -m recexp -m {typed}{number}")
         if override.package is not None:
             raise RecexpError(f"{typed}: recexp has one place for each group. Type {group}=OPTION.")
         if group in self.groups and not override.is_delete():
