@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "targets": {"errors"},
     "checks": {"errors", "command", "targets"},
     "config": {"errors", "checks", "store", "targets"},
-    "desk": {"errors", "command"},
+    "desk": {"errors", "command", "targets"},
     "sweep": {"errors", "command", "targets", "checks", "config", "store", "facts"},
     "fit": {*SIBLINGS} | BELOW,
     "task": {*SIBLINGS} | BELOW | {"fit", "store", "facts", "checks", "config", "sweep"},

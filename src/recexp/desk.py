@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recexp.command import SEVERAL, Command, parsed
 from recexp.errors import RecexpError, nearest
+from recexp.targets import TRAINER, annotated
 
 PIECES = ("loss", "negatives", "examples", "optimizer")
 """Groups that only models fitted by gradient have."""
@@ -168,6 +169,8 @@ class _Desk:
         within = [path for folder in self.asked.conf for path in folder.glob(f"*/{step}") if path.is_dir()]
         if within and not parent and not rest:
             raise RecexpError(f"{typed}: {step} is a choice within another. Type {within[0].parent.name}/{typed}.")
+        if parent == "trainer" and step in annotated(TRAINER):
+            raise RecexpError(f"{typed}: conf/trainer says nothing of {step}, and Lightning knows it. Type +{typed}.")
         names = dict.fromkeys([*(str(key) for key in node), *(self.groups if not parent else ())])
         allowed = nearest(step, [name for name in names if name not in ("_target_", "hydra")])
         if not allowed:
