@@ -52,7 +52,9 @@ TOP_LEVEL = {
     "refit": "bool",
     "k": "int",
     "users": "list[Any] | None",
-    "new": "str",
+    "new": "str | None",
+    "features.users": "str | None",
+    "features.items": "str | None",
     "mode": "str",
     "epochs": "int",
     "sample": "int",
@@ -179,7 +181,7 @@ def refuse_unlike_defaults(config: DictConfig, plain: dict[str, Any]) -> None:
         if override in choices or (annotation is not None and kind and matches(value, annotation)):
             continue
         default = OmegaConf.select(_defaults(config, lines), key, throw_on_missing=False)
-        if not isinstance(value, dict) and key.replace(".", "/") in config.hydra.runtime.choices:
+        if isinstance(value, str) and key.replace(".", "/") in config.hydra.runtime.choices:
             raise RecexpError(f"{override.input_line}: {key} is a choice. Type {key.replace('.', '/')}={value}.")
         if kind or not alike(value, default):
             raise RecexpError(f"{override.input_line}: expected {kind or _kind(default)}{_such_as(key, default)}.")
@@ -202,9 +204,11 @@ def _at(plain: Any, key: str) -> Any:
 
 def _annotation(plain: Any, key: str) -> str | None:
     """The kind that the class behind a key names, if it names one."""
+    if key in TOP_LEVEL:
+        return TOP_LEVEL[key]
     parent, _, name = key.rpartition(".")
     if not parent:
-        return TOP_LEVEL.get(name)
+        return None
     node = _at(plain, parent)
     return annotated(str(node.get("_target_"))).get(name) if isinstance(node, dict) else None
 

@@ -166,9 +166,7 @@ class _Desk:
         if step in PIECES and not parent:
             raise RecexpError(f"{_solved(plain)} takes no {step}; drop {typed}.")
         self._complain_of_task_key(parent, step, typed)
-        within = [path for folder in self.asked.conf for path in folder.glob(f"*/{step}") if path.is_dir()]
-        if within and not parent and not rest:
-            raise RecexpError(f"{typed}: {step} is a choice within another. Type {within[0].parent.name}/{typed}.")
+        self._complain_of_choice(parent, step, plain, typed)
         if parent == "trainer" and step in annotated(TRAINER):
             raise RecexpError(f"{typed}: conf/trainer says nothing of {step}, and Lightning knows it. Type +{typed}.")
         names = dict.fromkeys([*(str(key) for key in node), *(self.groups if not parent else ())])
@@ -181,6 +179,19 @@ class _Desk:
         better = ".".join(part for part in (parent, name, rest) if part)
         where = f"{parent} has no key" if parent else "there is no group or key"
         raise RecexpError(f"{typed}: {where} '{step}'. Allowed: {', '.join(allowed)}. Did you mean {better}=…?")
+
+    def _complain_of_choice(self, parent: str, step: str, plain: DictConfig, typed: str) -> None:
+        """A choice within another one, without its name."""
+        paths = [
+            path for folder in self.asked.conf for path in folder.glob(f"*/{step}") if path.is_dir() and not parent
+        ]
+        for outer in (path.parent.name for path in paths):
+            if f"{outer}/{step}" in plain.hydra.runtime.choices:
+                raise RecexpError(f"{typed}: {step} is a choice within {outer}. Type {outer}/{typed}.")
+            chosen = plain.hydra.runtime.choices.get(outer)
+            raise RecexpError(
+                f"{typed}: {step} is a choice within {outer}, and {outer}={chosen} has none; drop {typed}."
+            )
 
     def _complain_of_task_key(self, parent: str, step: str, typed: str) -> None:
         """A key at the top that only some tasks have."""

@@ -245,8 +245,9 @@ def test_words_and_trigrams() -> None:
     assert trigrams(texts).to_list() == [["#go", "goo", "ood", "od#", "#da", "day", "ay#"], [], [], ["#é#"]]
 
 
-def test_a_vocabulary_comes_back_from_its_table() -> None:
-    encoder = replace(ENCODER, tokens="trigrams")
+@pytest.mark.parametrize("vocabulary", ["train", "hashed"])
+def test_a_vocabulary_comes_back_from_its_table(vocabulary: str) -> None:
+    encoder = replace(ENCODER, tokens="trigrams", vocabulary=vocabulary)
     fitted = encoder.fit(DATA, TRAIN)
     again = encoder.learned(fitted.table())
     assert again.users.keys() == {"gender"}
@@ -259,10 +260,12 @@ def test_a_vocabulary_comes_back_from_its_table() -> None:
 def test_who_comes_later_is_encoded_as_one_whom_training_never_saw() -> None:
     """Those of before stay; a copy of a user or an item that train has not gets the same row."""
     users = pl.concat([USERS, USERS[2:]])
-    items = pl.concat([ITEMS, ITEMS[1:3]])
-    encoder = replace(ENCODER, items=["id", "popularity", "text", "genres", "price", "year", "vector"])
-    before, fitted = encoder(DATA, TRAIN), encoder.fit(DATA, TRAIN)
-    after = encoder.encode_more(before, fitted, replace(DATA, users=users, items=items))
+    described = ITEMS.with_columns(code=pl.Series([[1, 2]] * 4, dtype=pl.Array(pl.Int64, 2)))
+    items = pl.concat([described, described[1:3]])
+    encoder = replace(ENCODER, items=["id", "popularity", "text", "genres", "price", "year", "vector", "code"])
+    data = replace(DATA, items=described)
+    before, fitted = encoder(data, TRAIN), encoder.fit(data, TRAIN)
+    after = encoder.encode_more(before, fitted, replace(DATA, users=users, items=items), {})
     assert (after.num_users, after.num_items) == (4, 6)
     for side in ("users", "items", "events"):
         for name, was in getattr(before, side).items():
@@ -279,3 +282,30 @@ def test_who_comes_later_is_encoded_as_one_whom_training_never_saw() -> None:
 
 def bag_or_row(column: Bags | Numbers, row: int) -> object:
     return bag(column, row) if isinstance(column, Bags) else column.values[row].tolist()
+
+
+def test_rows_of_before_may_be_encoded_again() -> None:
+    encoder = replace(ENCODER, items=["id", "popularity", "text", "price"])
+    blank = ITEMS.with_columns(pl.when(pl.col("item") != 11).then(pl.col("text", "price")))
+    fitted = encoder.fit(DATA, TRAIN)
+    before = encoder.encode(fitted, replace(DATA, items=blank), TRAIN)
+    assert bag(before.items["text"], 1) == {}
+    after = encoder.encode_more(before, fitted, DATA, {"items": np.array([1])})
+    assert bag(after.items["text"], 1) == bag(encoder(DATA, TRAIN).items["text"], 1)
+    assert bag(after.items["id"], 1) == {1: 1.0}
+    assert bag_or_row(after.items["popularity"], 1) == bag_or_row(before.items["popularity"], 1) != [0.0]
+    assert all(bag_or_row(after.items[name], row) == bag_or_row(before.items[name], row)
+               for name in after.items for row in (0, 2, 3))  # fmt: skip
+
+
+def test_a_whole_number_is_one_category_however_it_is_written() -> None:
+    whole = ITEMS.with_columns(year=pl.Series([1999.0, 2000.0, 2001.0, None]))
+    column = replace(ENCODER, items=["year"]).fit(replace(DATA, items=whole), TRAIN).items["year"]
+    written = [
+        pl.Series([1999, 2000]),
+        pl.Series([1999.0, 2000.0]),
+        pl.Series(["1999", "2000"]),
+        pl.Series([1999.0, 2000.5]),
+    ]
+    assert [bag(column.encode(values), 0) for values in written] == [{0: 1.0}] * 4
+    assert bag(column.encode(written[3]), 1) == {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from recexp.model.dssm import DSSM
-from recexp.types import Bags, Features, Numbers, Query
+from recexp.types import PAD, Bags, Features, Numbers, Query
 
 MANY = 100_000
 
@@ -47,6 +48,14 @@ def test_it_is_the_equations_of_the_paper() -> None:
     y_D = F.normalize(torch.tanh(model.query_layers[4](torch.tanh(model.query_layers[2](l_1)))), dim=-1)
     torch.testing.assert_close(model.encode_query(query)[0], y_D)
     torch.testing.assert_close(model.score(query)[0], y_ID @ y_D)
+
+
+def test_a_user_that_training_never_saw_is_known_by_their_features() -> None:
+    users = {"id": Bags.single(np.array([0, PAD]), 2), "age": Numbers(torch.tensor([[1.0], [3.0]]))}
+    model = DSSM(5, [7], 10, 0.5, Features(users, {"text": bags(6, 9, 4)}, 2, 6)).eval()
+    nobody = Query.from_histories([[1]])
+    somebody = replace(nobody, profiles=torch.tensor([1]))
+    assert not torch.allclose(model.encode_query(somebody), model.encode_query(nobody))
 
 
 def test_bags_of_a_large_vocabulary_stay_sparse() -> None:

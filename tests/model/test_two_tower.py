@@ -113,6 +113,13 @@ def test_a_user_that_training_never_saw_is_known_by_their_features(stored: str) 
     assert torch.equal(served.score(stranger), served.score(nobody)), "the tables have four rows"
 
 
+def test_the_program_of_queries_knows_users_by_their_features_too() -> None:
+    network = model()
+    query = replace(Query.from_histories([[0, 1], [2]], [PAD, PAD]), profiles=torch.tensor([2, PAD]))
+    tower = network.towers()[0]
+    torch.testing.assert_close(tower(*tower.inputs(query)), network.encode_query(query))
+
+
 def test_id_dropout_hides_ids_in_training_only() -> None:
     network = model("model.id_dropout=0.5", "model.dropout=0.0")
     items = torch.zeros(400, dtype=torch.int64)

@@ -135,7 +135,9 @@ def test_those_who_come_keep_their_ids_in_every_later_version(reading: Run) -> N
 def test_a_user_of_no_file_is_known_by_features_and_by_what_their_neighbours_met(reading: Run) -> None:
     users = union(reading).users
     pl.DataFrame([{**users.row(7, named=True), "user": "ann"}, {"user": "bob"}]).write_ndjson("users.jsonl")
-    version = updated("features.users=users.jsonl")
+    first = updated(described(reading, [77], 3))
+    assert len(first.items) == 21
+    version = updated("features.users=users.jsonl", write([(8, 77)]))
     assert version.users.to_list() == [*map(str, range(30)), "ann", "bob"]
     assert version.trained.tolist() == [*reading.trained, False, False]
     features = version.features
@@ -144,6 +146,7 @@ def test_a_user_of_no_file_is_known_by_features_and_by_what_their_neighbours_met
     assert isinstance(neighbours, Bags)
     begin, end = neighbours.offsets[30:32].tolist()
     met = union(reading).interactions
+    assert neighbours.tokens.max() < 20, "the column knows the items of the fit"
     assert set(neighbours.tokens[begin:end].tolist()) == set(met.item[met.user == 8].tolist())
     both = version.recommend(["ann", "bob"], k=20)
     assert not both.filter(user="ann")["score"].equals(both.filter(user="bob")["score"])
@@ -172,15 +175,108 @@ def test_features_that_cannot_be_are_refused(reading: Run) -> None:
     pl.DataFrame({"item": [77], "year": ["old"]}).write_csv("text.csv")
     with pytest.raises(RecexpError, match=r"'year' holds String; expected Int64, as the data has\. .*old"):
         updated("features.items=text.csv")
-    with pytest.raises(RecexpError, match=r"knows all these users and items already\. Give others, or type new=FILE"):
+    with pytest.raises(RecexpError, match=r"knows all these users and items\. Give others, or type new=FILE"):
         updated(described(reading, [5], 3))
     given = described(reading, [77], 3)
     with pytest.raises(RecexpError, match=r"mode=refresh: TwoTower .* Type mode=fold_in or mode=refit"):
         updated(given, "mode=refresh")
     assert not Path("run/versions").exists()
     (reading.path / "vocabulary.parquet").unlink()
+    with pytest.raises(RecexpError, match=r"mode=refresh: TwoTower"):
+        updated(given, "mode=refresh")
     with pytest.raises(RecexpError, match=r"no vocabulary\.parquet.* Type mode=refit"):
         updated(given)
+
+
+def test_what_events_brought_is_described_later(reading: Run) -> None:
+    """Events come first as a rule, and the catalogue after them."""
+    first = updated(write([(3, 500), (900, 5)]))
+    second = updated(described(reading, [500, 77, 4], cold(reading)))
+    assert second.items.to_list() == [*range(20), 500, 77]
+    after = scores(second, [0])
+    torch.testing.assert_close(after[:, [20, 21]], after[:, [cold(reading)] * 2])
+    assert not torch.allclose(after[:, 20], scores(first, [0])[:, 20])
+    assert torch.equal(after[:, :20], scores(first, [0])[:, :20])
+    third = updated(described(reading, [77, 78], 3))
+    assert third.items.to_list() == [*range(20), 500, 77, 78]
+    assert torch.equal(scores(third, [0])[:, :22], after), "77 stays as it is"
+    assert union(third).sha256 == third.facts["data"]
+
+
+def test_events_among_those_who_come_with_features_are_no_strangers(reading: Run) -> None:
+    Path("users.csv").write_text("user,city\n900,c1\n")
+    given = [described(reading, [700], 3), "features.users=users.csv"]
+    version = updated(write([(900, 700)]), *given)
+    assert (version.users[-1], version.items[-1]) == (900, 700)
+    with pytest.raises(RecexpError, match="knows none of its users"):
+        updated(write([(901, 701)]))
+
+
+def test_ids_and_categories_of_a_csv_keep_their_zeros(towers: Path) -> None:
+    events = pl.read_csv(towers.parent / "events.csv")
+    named = events.with_columns(item=pl.format("0{}x", "item"))
+    pl.concat([named, named[:1].with_columns(item=pl.lit("0101"))]).write_csv("events.csv")
+    rows = [f"0{item}x,{'02139' if item % 2 else 'W1'}" for item in range(20)]
+    Path("items.csv").write_text("\n".join(["item,zip", *rows, "0101,W1"]))
+    table = ["data=table", "data.path=events.csv", "data.features.items=items.csv", "model=two_tower", "eval.k=[5]"]
+    recexp.run(*SMALL, *table, "model.features.min_count=1", "trainer.max_epochs=1", "hydra.run.dir=run")
+    Path("new.csv").write_text("item,zip\n0777,02139\n0101,02139\n")
+    version = updated("features.items=new.csv")
+    assert version.items.to_list()[-1] == "0777"
+    assert union(version).items["zip"].to_list()[-1] == "02139"
+    assert "0101" in version.items
+    assert "101" not in version.items
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('{"item": 77, "vec": [1, 2, 3]}', r"the vector of item 77 has length 3; expected 2"),
+        ('{"item": 77, "vec": [1, null]}', r"the vector of item 77 has a number that is missing"),
+        ('{"item": 77, "vec": [1, 1e300]}', r"too large for float32"),
+    ],
+)
+def test_malformed_vectors_are_refused_before_a_version_is_begun(lines: str, said: str, towers: Path) -> None:
+    items = pl.read_ndjson(towers.parent / "items.jsonl").with_columns(vec=pl.lit([0.5, 1.5]))
+    items.write_ndjson("items.jsonl")
+    table = ["data=table", f"data.path={towers.parent}/events.csv", "data.features.items=items.jsonl", "eval.k=[5]"]
+    recexp.run(*SMALL, *table, "model=two_tower", "trainer.max_epochs=1", "hydra.run.dir=run")
+    Path("new.jsonl").write_text(lines)
+    with pytest.raises(RecexpError, match=said):
+        updated("features.items=new.jsonl")
+    assert not Path("run/versions").exists()
+
+
+def test_a_model_that_reads_ids_alone_refuses_features(towers: Path) -> None:
+    data = recexp.load_run(towers).config.data
+    table = ["data=table", f"data.path={data.path}", f"data.features.items={data.features['items']}", "eval.k=[5]"]
+    recexp.run(
+        *SMALL, *table, "model=two_tower", "model.features.items=[id]", "trainer.max_epochs=1", "hydra.run.dir=run"
+    )
+    Path("items.csv").write_text("item,year\n500,1990\n")
+    with pytest.raises(RecexpError, match=r"TwoTower of run looks at nothing of items but id\. Drop it"):
+        updated("features.items=items.csv")
+
+
+def test_the_vocabulary_is_that_of_train(towers: Path) -> None:
+    run = recexp.load_run(towers)
+    learned = run.folder.vocabulary()
+    assert learned is not None
+    trained = np.unique(run.experiment.data.split.train.item)
+    assert len(trained) < 20
+    mean = learned.filter(column="year", token="mean")["value"].item()
+    assert mean == pytest.approx(union(run).items["year"].to_numpy()[trained].mean())
+    assert mean != pytest.approx(union(run).items["year"].mean())
+
+
+def test_new_items_without_features_are_counted(reading: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    updated(write([(3, 500), (4, 501)]), described(reading, [77], 3))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "2 of 3 new items have no features" in shown
+    updated(described(reading, [78, 77], 3))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "features.items: 1 of 2 are known already, and stay as they are" in shown
+    assert "last new event" not in shown, "there is none to ask for"
 
 
 def test_a_fraction_among_whole_numbers_stays_one(reading: Run) -> None:
@@ -194,7 +290,7 @@ def test_a_model_that_looks_at_no_features_refuses_them(towers: Path) -> None:
     recexp.run(*SMALL, "data=table", *(f"data.{one}" for one in given if not one.startswith("_")), "model=wals",
                "model.embedding_dim=2", "eval.k=[5]", "hydra.run.dir=run")  # fmt: skip
     Path("items.csv").write_text("item,year\n500,1990\n")
-    with pytest.raises(RecexpError, match=r"features\.items: WALS looks at no features\. Drop it"):
+    with pytest.raises(RecexpError, match=r"features\.items: WALS of run looks at no features\. Drop it"):
         updated("features.items=items.csv")
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
 
 from recexp.data.module import Source
-from recexp.errors import RecexpError, nearest
+from recexp.errors import RecexpError
 from recexp.types import PAD, Dataset, Interactions
 
 
@@ -113,36 +112,6 @@ def _moved(negatives: np.ndarray, user_U: np.ndarray, item_I: np.ndarray, num_us
     moved = np.full((num_users, negatives.shape[1]), PAD, np.int32)
     moved[user_U] = np.append(item_I, PAD)[negatives]  # PAD is the last place
     return moved
-
-
-def alike(features: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-    """Features of others as the columns of the table that they are.
-
-    Raises:
-        RecexpError: one is no column of the table, or its values are of another kind.
-    """
-    side, *columns = features.columns
-    for column in columns:
-        if column not in table.columns:
-            like = ", ".join(nearest(column, table.columns[1:])) or "none"
-            raise RecexpError(
-                f"features.{side}s: column {column!r} is none that the data has of {side}s; it has: {like}. "
-                "Name it as there, or leave it out."
-            )
-    return features.with_columns(_as(features[column], table.schema[column], side) for column in columns)
-
-
-def _as(values: pl.Series, kind: pl.DataType, side: str) -> pl.Series:
-    """The values as the data has them; a fraction where that has whole numbers stays one."""
-    try:
-        cast = values.cast(kind)
-    except PolarsError as error:
-        how = "Write jsonl or parquet." if isinstance(kind, pl.List) else str(error).splitlines()[0]
-        raise RecexpError(
-            f"features.{side}s: column {values.name!r} holds {values.dtype}; expected {kind}, as the data has. {how}"
-        ) from error
-    rounded = kind.is_integer() and values.dtype.is_float() and not (cast == values).all()
-    return values if rounded else cast
 
 
 def some(ids: pl.Series) -> str:

@@ -126,18 +126,27 @@ class Vector:
     def learn(values: pl.Series, ids: pl.Series) -> Vector:
         """As wide as most are.
 
+        Raises:
+            RecexpError: see `check`.
+        """
+        widths = values.list.len()
+        vector = Vector(int(widths.filter(widths > 0).mode().max() or 0))  # type: ignore[arg-type]
+        vector.check(values, ids)
+        return vector
+
+    def check(self, values: pl.Series, ids: pl.Series) -> None:
+        """Refuse what is no such vector.
+
         Args:
             ids: whose vectors they are, for messages.
         Raises:
-            RecexpError: vectors differ in width, or a number is missing, NaN or infinite.
+            RecexpError: one has another width, or a number is missing, NaN or infinite.
         """
         widths = values.list.len()
-        width = int(widths.filter(widths > 0).mode().max() or 0)  # type: ignore[arg-type]
-        for place in (widths != width).arg_true().head(1):
-            _refuse(values, ids, place, f"has length {widths[place]}; expected {width}, as of most others")
-        for place in np.flatnonzero(~np.isfinite(_table(values, width)).all(1))[:1]:
+        for place in (widths != self.width).arg_true().head(1):
+            _refuse(values, ids, place, f"has length {widths[place]}; expected {self.width}, as of most others")
+        for place in np.flatnonzero(~np.isfinite(_table(values, self.width)).all(1))[:1]:
             _refuse(values, ids, int(place), "has a number that is missing, NaN or too large for float32")
-        return Vector(width)
 
     def learned(self) -> pl.DataFrame:
         return pl.DataFrame({"token": ["width"], "value": [float(self.width)]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -42,8 +43,13 @@ class FeatureFiles:
     def tables(self, own_users: pl.DataFrame | None, own_items: pl.DataFrame | None) -> Iterator[pl.DataFrame | None]:
         """The tables of users and of items, with those that the data brings itself beside them."""
         for side, path, own in (("user", self.users, own_users), ("item", self.items, own_items)):
-            given = None if path is None else _table(find(path), side)
+            given = None if path is None else _table(find(path), side, schema_overrides={side: pl.String})
             yield given if own is None else own if given is None else _beside(own, given, side, str(path))
+
+    def texts(self) -> Iterator[pl.DataFrame | None]:
+        """The tables alone, those of csv and tsv with every value as the text that stands there."""
+        for side, path in (("user", self.users), ("item", self.items)):
+            yield None if path is None else _table(find(path), side, infer_schema=False)
 
 
 def _beside(own: pl.DataFrame, given: pl.DataFrame, side: str, path: str) -> pl.DataFrame:
@@ -55,21 +61,23 @@ def _beside(own: pl.DataFrame, given: pl.DataFrame, side: str, path: str) -> pl.
     return own.join(given.with_columns(key).drop_nulls(side), on=side, how="full", coalesce=True)
 
 
-def _table(file: RawFile, side: str) -> pl.DataFrame:
-    table = _read(file)
+def _table(file: RawFile, side: str, **of_csv: Any) -> pl.DataFrame:
+    table = _read(file, of_csv)
     if side not in table.columns:
         raise RecexpError(
             f"{file.name} has no column {side!r} with the ids of {side}s; it has: "
             f"{', '.join(nearest(side, table.columns))}. Name that column {side}."
         )
     table = table.select(ids(table[side]), pl.exclude(side)).drop_nulls(side)
+    if table.is_empty():
+        raise RecexpError(f"{file.name} has no rows; expected one for each {side}.")
     if table[side].is_duplicated().any():
         one = table[side].filter(table[side].is_duplicated())[0]
         raise RecexpError(f"{file.name}: {side} {one} has more than one row; expected one row for each {side}.")
     return table
 
 
-def _read(file: RawFile) -> pl.DataFrame:
+def _read(file: RawFile, of_csv: dict[str, Any]) -> pl.DataFrame:
     kind = Path(file.name.removesuffix(".gz")).suffix.lower()
     allowed = [*SEPARATORS, *JSON_LINES, PARQUET]
     if kind not in allowed:
@@ -86,6 +94,6 @@ def _read(file: RawFile) -> pl.DataFrame:
         decode(file, content)
         if kind in JSON_LINES:
             return pl.read_ndjson(content, infer_schema_length=None)
-        return pl.read_csv(content, separator=SEPARATORS[kind], infer_schema_length=None)
+        return pl.read_csv(content, separator=SEPARATORS[kind], infer_schema_length=None, **of_csv)
     except (PolarsError, OSError) as error:
         raise RecexpError(f"{file.name} cannot be read as {kind[1:]}: {str(error).splitlines()[0]}") from error

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-import torch
 
 from recexp.data.columns import CATEGORIES, CATEGORY, TEXT, Column, Lists, Scaled, Tokens, Vector, check_kind, plain
 from recexp.data.neighbours import NEIGHBOURS, neighbours
+from recexp.data.rows import joined, nothing, picked
 from recexp.data.text import tokenizer
 from recexp.data.vocabulary import Vocabulary
 from recexp.errors import RecexpError, nearest
-from recexp.types import PAD, Bags, Columns, Dataset, Features, Interactions, Numbers
+from recexp.types import PAD, Bags, Columns, Dataset, Features, Interactions
 
 ID, POPULARITY = "id", "popularity"
 DERIVED = {"users": {ID: "the id"}, "items": {ID: "the id", POPULARITY: "the events in train"}}
+NOBODY = np.empty(0, np.int64)
 TRAIN, HASHED = VOCABULARIES = ("train", "hashed")
 
 
@@ -77,18 +78,22 @@ class Encoder:
             {} if ID in items else _encoded([ID], dataset.items, {}, train.item, {}),
         )
 
-    def encode_more(self, features: Features, fitted: Vocabulary, dataset: Dataset) -> Features:
+    def encode_more(
+        self, features: Features, fitted: Vocabulary, dataset: Dataset, again: Mapping[str, np.ndarray]
+    ) -> Features:
         """The features with a row for each user and item that came later, behind those of before, which stay.
 
         Nothing is learned of those who came: what train has not seen is unknown of them, and they have no id.
+
+        Args:
+            again: dense ids of before, by side, of whom the tables say something only now.
         """
-        users, items = dataset.users[features.num_users :], dataset.items[features.num_items :]
-        met = {name: _met(one, dataset) for name, one in features.users.items() if name == NEIGHBOURS}
+        met = {name: neighbours(dataset, dataset.interactions, one.size) for name, one in _named(features.users)}
         return replace(
             features,
-            users=_more(features.users, fitted.users, users, met),
-            items=_more(features.items, fitted.items, items, {}),
-            events=_more(features.events, {}, items, {}),
+            users=_more(features.users, fitted.users, dataset.users, again.get("users", NOBODY), met),
+            items=_more(features.items, fitted.items, dataset.items, again.get("items", NOBODY), {}),
+            events=_more(features.events, {}, dataset.items, NOBODY, {}),
             num_users=dataset.num_users,
             num_items=dataset.num_items,
         )
@@ -167,8 +172,11 @@ def _same(lists: pl.Series) -> pl.Series:
 
 
 def _alone(values: pl.Series) -> pl.Series:
-    """Each value as the only one of its list, null as an empty list."""
+    """Each value as the only one of its list, null as an empty list; 7.0 is 7."""
     texts = values.cast(pl.String)
+    if values.dtype.is_float():
+        whole = values.cast(pl.Int64, strict=False)
+        texts = pl.select(pl.when(whole == values).then(whole.cast(pl.String)).otherwise(texts)).to_series()
     return pl.select(pl.when(texts.is_not_null()).then(pl.concat_list(texts)).otherwise([])).to_series()
 
 
@@ -191,33 +199,27 @@ def _encoded(
     return {name: more[name] if name in more else fitted[name].encode(plain(table[name])) for name in chosen}
 
 
-def _more(before: Columns, fitted: Mapping[str, Column], table: pl.DataFrame, extra: Columns) -> Columns:
-    """The columns with the rows of a table behind them."""
-    known = {name: fitted[name].encode(plain(table[name])) for name in before if name in fitted}
-    rows: Columns = {**known, **extra}
-    return {name: _followed_by(one, rows.get(name), table.height) for name, one in before.items()}
+def _more(
+    before: Columns, fitted: Mapping[str, Column], table: pl.DataFrame, again_A: np.ndarray, met: Columns
+) -> Columns:
+    """The columns with all rows of a table; of those of before, some as the table has them now."""
+    columns = {}
+    for name, one in before.items():
+        new_R = np.arange(len(one), table.height)
+        if name not in fitted and name not in met:
+            columns[name] = joined(one, nothing(one, len(new_R)))
+            continue
+        rows_R = np.append(again_A, new_R)
+        more = fitted[name].encode(plain(table[name])[rows_R]) if name in fitted else picked(met[name], rows_R)
+        order = np.arange(table.height)
+        order[rows_R] = len(one) + np.arange(len(rows_R))
+        columns[name] = picked(joined(one, more), order)
+    return columns
 
 
-def _followed_by(before: Bags | Numbers, more: Bags | Numbers | None, rows: int) -> Bags | Numbers:
-    """A column with so many rows more, of which nothing is known where they are None."""
-    if isinstance(before, Numbers):
-        assert not isinstance(more, Bags)
-        values = before.values.new_zeros(rows, before.values.shape[1]) if more is None else more.values
-        return Numbers(torch.cat([before.values, values]))
-    assert not isinstance(more, Numbers)
-    nothing = Bags(torch.zeros(rows + 1, dtype=torch.int64), before.tokens[:0], before.weights[:0], before.size)
-    bags = nothing if more is None else more
-    offsets = torch.cat([before.offsets, bags.offsets[1:] + before.offsets[-1]])
-    tokens, weights = torch.cat([before.tokens, bags.tokens]), torch.cat([before.weights, bags.weights])
-    return Bags(offsets, tokens, weights, before.size)
-
-
-def _met(before: Bags | Numbers, dataset: Dataset) -> Bags:
-    """What those have met whom users who came later name, of the items that the column knows."""
-    assert isinstance(before, Bags)
-    every = neighbours(dataset, dataset.interactions, before.size)
-    begin = every.offsets[len(before)]
-    return Bags(every.offsets[len(before) :] - begin, every.tokens[begin:], every.weights[begin:], every.size)
+def _named(users: Columns) -> Iterator[tuple[str, Bags]]:
+    """The column of what neighbours met, where there is one."""
+    return ((name, one) for name, one in users.items() if name == NEIGHBOURS and isinstance(one, Bags))
 
 
 def _extra_items(chosen: list[str], dataset: Dataset, train: Interactions) -> Columns:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from recexp.data.columns import Column, Lists, Scaled, Tokens, Vector
+from recexp.data.columns import Column, Lists, Scaled, Tokens, Vector, plain
 
 SCHEMA = {"side": pl.String, "column": pl.String, "kind": pl.String, "token": pl.String, "value": pl.Float64}
 
@@ -31,6 +31,12 @@ class Vocabulary:
             for name, column in columns.items()
         ]
         return pl.concat([pl.DataFrame(schema=SCHEMA), *parts])
+
+    def check(self, side: str, table: pl.DataFrame) -> None:
+        """Raises: RecexpError where a row of a table of the side has a malformed vector."""
+        for name, column in getattr(self, side).items():
+            if isinstance(column, Vector):
+                column.check(plain(table[name]), table.to_series(0))
 
     @staticmethod
     def of(table: pl.DataFrame, lists: Callable[[str], Lists]) -> Vocabulary:

@@ -10,18 +10,18 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
-from recexp.data.aligned import alike, numbers, some
+from recexp.data.aligned import numbers, some
 from recexp.data.base import prepare
 from recexp.errors import RecexpError, nearest
 from recexp.store import NEW_FEATURES, NEWS
+from recexp.task import newcomers
 from recexp.task.assemble import make
+from recexp.task.newcomers import FILES, SIDES, Newcomers
 from recexp.task.run import Run
 from recexp.types import PAD, Dataset
 
 TABLE, FILTERS = "recexp.data.table.Table", "recexp.data.filters.Filters"
 EXTENDED = "recexp.data.extended.Extended"
-FEATURES = "recexp.data.feature_files.FeatureFiles"
-SIDES = ("users", "items")
 NO_FEATURES: dict[str, str | None] = dict.fromkeys(SIDES)
 ROLES = ("user", "item", "time", "weight", "rating", "label")
 
@@ -33,7 +33,7 @@ class News:
     Attributes:
         data: the config of it all.
         events: all since the run was fitted, raw ids, in the order in which they became known.
-        features: of the users and items who came since, by side, where there are any.
+        newcomers: users and items who came with features of their own.
         learned_from: hashes of all data that was learned from up to now, the newest by itself, and together with all.
         dataset: all events under the run's dense ids, new users and items behind.
         fresh: which of the dataset's events are new to the run, [N] bool.
@@ -42,7 +42,7 @@ class News:
 
     data: dict[str, Any]
     events: pl.DataFrame
-    features: Mapping[str, pl.DataFrame]
+    newcomers: Newcomers
     learned_from: Sequence[str]
     dataset: Dataset
     fresh: np.ndarray
@@ -70,31 +70,24 @@ def read(config: DictConfig, run: Run) -> News:
     base: Dataset = _made(source).load()
     before = base if earlier is None else _made(saved).load()
     _refuse_other_data(run, before)
-    events, own = _events(config, run, source, base)
-    features = _features(config, run, base, before, {} if earlier is None else saved["new"]["features"])
+    came = newcomers.read(config, run, base, before, {} if earlier is None else saved["new"]["features"])
+    events, own = _events(config, run, source, base, came)
     columns = {name: name for name in events.columns}
-    files = {side: NEW_FEATURES[side] if side in features else None for side in SIDES}
+    files = {side: NEW_FEATURES[side] if side in came.tables else None for side in SIDES}
     data = {"_target_": EXTENDED, "source": source, "new": _table(NEWS, columns, source, files)}
     whole = _stacked([*([] if earlier is None else [earlier]), events])
-    dataset, row_N = _made(data).extend(base, whole, *(features.get(side) for side in SIDES))
+    dataset, row_N = _made(data).extend(base, whole, *(came.tables.get(side) for side in SIDES))
     fresh = row_N >= whole.height - events.height
-    came = dataset.num_users + dataset.num_items - before.num_users - before.num_items
-    if not (fresh.any() or came):
+    grown = (dataset.num_users, dataset.num_items) != (before.num_users, before.num_items)
+    if not (fresh.any() or grown or any(len(rows) for rows in came.filled.values())):
         _complain_of_nothing(config, run, _filters(source)["duplicates"], events.height)
     learned_from = [*run.facts.get("learned_from", [run.facts["data"]]), *own, dataset.sha256]
-    return News(
-        data,
-        whole,
-        features,
-        learned_from,
-        dataset,
-        fresh,
-        list(_notes(source, events.height - int(fresh.sum()), before, dataset)),
-    )
+    notes = [*came.notes, *_notes(run, source, events.height - int(fresh.sum()), before, dataset)]
+    return News(data, whole, came, learned_from, dataset, fresh, notes)
 
 
 def _events(
-    config: DictConfig, run: Run, source: Mapping[str, Any], base: Dataset
+    config: DictConfig, run: Run, source: Mapping[str, Any], base: Dataset, came: Newcomers
 ) -> tuple[pl.DataFrame, Sequence[str]]:
     """The events of `new` that count, and their hash; none where there is no `new`."""
     if config.new is None:
@@ -103,44 +96,18 @@ def _events(
     table = _given(config, source, base)
     events = table.events()
     counting = _counting(config, table, events, base)
-    _refuse_strangers(config, run, counting)
+    _refuse_strangers(config, run, counting, came)
     return counting, _hash(table, events)
 
 
-def _features(
-    config: DictConfig, run: Run, base: Dataset, before: Dataset, earlier: Mapping[str, Any]
-) -> dict[str, pl.DataFrame]:
-    """Of each side for which `features` are given, now or earlier, the rows of all who came since the run was fitted.
-
-    In order of their dense ids; those that are known keep what the run knows of them.
-    """
-    given = _made({"_target_": FEATURES, **config.features}).tables(None, None)
-    tables = {}
-    for side, table in zip(SIDES, given, strict=True):
-        known: pl.DataFrame = getattr(before, side)
-        came = known[getattr(base, side).height :]
-        if table is not None:
-            _refuse_unheeded(run, side)
-            unknown = numbers(table.to_series(0), known.to_series(0)) == PAD
-            tables[side] = _below(came, alike(table.filter(pl.Series(unknown)), known))
-        elif earlier.get(side) is not None:
-            tables[side] = came
-    return tables
-
-
-def _below(came: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """One table below the other; ids as text where some are."""
-    name = came.columns[0]
-    kind = came.schema[name] if came.schema[name] == new.schema[name] else pl.String
-    return pl.concat([one.with_columns(pl.col(name).cast(kind)) for one in (came, new)], how="diagonal_relaxed")
-
-
-def _notes(source: Mapping[str, Any], repeated: int, before: Dataset, after: Dataset) -> Iterator[str]:
+def _notes(run: Run, source: Mapping[str, Any], repeated: int, before: Dataset, after: Dataset) -> Iterator[str]:
     if repeated:
         yield f"{repeated:,} new events repeat another one: data.filters.duplicates={_filters(source)['duplicates']}"
     for was, now in ((before.users, after.users), (before.items, after.items)):
         if was.dtypes[0] != now.dtypes[0]:
             yield f"ids of {was.columns[0]}s are text from now on: {now.to_series(0)[-1]!r} is no number"
+    if run.features is not None:
+        yield from newcomers.nameless(run, before, after)
 
 
 def _hash(table: Any, events: pl.DataFrame) -> list[str]:
@@ -168,7 +135,7 @@ def _table(
 ) -> dict[str, Any]:
     roles = {role: columns.get(role) for role in ROLES}
     whole = {"_target_": TABLE, "path": path, **roles, "filters": _filters(source)}
-    return {**whole, "context": [], "features": {"_target_": FEATURES, **features}}  # circumstances are unknown
+    return {**whole, "context": [], "features": {"_target_": FILES, **features}}  # circumstances are unknown
 
 
 def _given(config: DictConfig, source: Mapping[str, Any], base: Dataset) -> Any:
@@ -231,9 +198,9 @@ def _stacked(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return stacked.with_columns(pl.col("label").fill_null(1.0)) if "label" in stacked.columns else stacked
 
 
-def _refuse_strangers(config: DictConfig, run: Run, events: pl.DataFrame) -> None:
-    known = {"user": run.users, "item": run.items}
-    if all((numbers(events[side], known[side]) == PAD).all() for side in known):
+def _refuse_strangers(config: DictConfig, run: Run, events: pl.DataFrame, came: Newcomers) -> None:
+    known = {"user": [run.users, came.ids("users")], "item": [run.items, came.ids("items")]}
+    if all((numbers(events[side], ids) == PAD).all() for side, both in known.items() for ids in both):
         raise RecexpError(
             f"new={config.new}: {run.path} knows none of its users, such as {some(events['user'])}, and none of its "
             f"items, such as {some(events['item'])}; those that it knows are like {some(run.users)} and "
@@ -242,19 +209,9 @@ def _refuse_strangers(config: DictConfig, run: Run, events: pl.DataFrame) -> Non
         )
 
 
-def _refuse_unheeded(run: Run, side: str) -> None:
-    if run.features is None:
-        raise RecexpError(
-            f"features.{side}: {type(run.model).__name__} looks at no features. Drop it, or update a run of a model "
-            "that does, such as model=two_tower or dssm."
-        )
-
-
 def _complain_of_nothing(config: DictConfig, run: Run, duplicates: str, num_events: int) -> None:
     if config.new is None:
-        raise RecexpError(
-            f"features: {run.path} knows all these users and items already. Give others, or type new=FILE."
-        )
+        raise RecexpError(f"features: {run.path} knows all these users and items. Give others, or type new=FILE.")
     raise RecexpError(
         f"new={config.new}: {run.path} knows all of its {num_events:,} events already, and "
         f"data.filters.duplicates={duplicates}. Type new=FILE, one with newer events."

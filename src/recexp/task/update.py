@@ -92,7 +92,7 @@ def leave(news: News, after: Updated, job: Job) -> None:
     dataset = news.dataset
     trained = after.served.trained[:-1].cpu().numpy()
     job.folder.write_table(NEWS, news.events)
-    for side, table in news.features.items():
+    for side, table in news.newcomers.tables.items():
         job.folder.write_table(NEW_FEATURES[side], table)
     job.folder.write_model(after.served.model, dataset.users["user"], pl.Series(trained), dataset.items["item"])
     if after.features is not None and after.vocabulary is not None:

@@ -83,7 +83,7 @@ def look_up(update: Update, news: News) -> Updated:
     """Histories go on, and who is new is known by their features; nothing is learned, all weights stay bit by bit."""
     run, dataset = update.run, news.dataset
     assert run.features is not None
-    features: Features = run.encoder.encode_more(run.features, run.vocabulary, dataset)
+    features: Features = run.encoder.encode_more(run.features, run.vocabulary, dataset, news.newcomers.filled)
     model = new_model(update.config, dataset.num_users, dataset.num_items, features)
     model.load_state_dict(run.model.state_dict())
     seen = np.zeros(dataset.num_users, bool)
@@ -117,12 +117,11 @@ def refit(update: Update, news: News) -> Updated:
     return update.trained(experiment, experiment.model(), update.refit_epochs)
 
 
-def _looks_up(run: Run) -> bool:
-    return run.features is not None and run.vocabulary is not None  # complains where it was not kept
-
-
 WAYS: dict[str, list[tuple[Callable[[Run], bool], Way]]] = {
-    "fold_in": [(lambda run: isinstance(run.model, Updatable), fold_in), (_looks_up, look_up)],
+    "fold_in": [
+        (lambda run: isinstance(run.model, Updatable), fold_in),
+        (lambda run: run.features is not None, look_up),
+    ],
     "refresh": [(lambda run: isinstance(run.model, Growable), refresh)],
     "refit": [(lambda run: isinstance(run.model, Recommender), refit)],
 }
@@ -141,6 +140,8 @@ def way(mode: str, run: Run) -> Way:
         RecexpError: the run's model is not able to go it.
     """
     if found := ways(mode, run):
+        if found[0] is look_up:
+            _ = run.vocabulary  # complains where it was not kept
         return found[0]
     modes = [f"mode={name}" for name in WAYS if ways(name, run)]
     raise RecexpError(
