@@ -243,7 +243,7 @@ def test_the_pointer_is_followed_and_a_version_is_taken_as_it_is(base: Run) -> N
 
 def test_a_version_is_not_tested_on_what_it_learned(base: Run) -> None:
     updated()
-    with pytest.raises(recexp.RecexpError, match=r"tested on its own data .* learned from everything"):
+    with pytest.raises(recexp.RecexpError, match=r"tested on its own data .* knows everything"):
         recexp.run("task=evaluate", "run=run")
     rows = [(user, item) for user in range(20) for item in unmet(recexp.load_run("run"), user, 3)]
     write("later.csv", rows)
@@ -255,7 +255,7 @@ def test_a_version_is_not_tested_on_what_earlier_ones_learned(base: Run) -> None
     first = updated()
     second = updated(new=later())
     assert {base.facts["data"], first.facts["data"], second.facts["data"]} < set(second.facts["learned_from"])
-    refused = r"tested on data that the run before it, or an update, was given .* learned from everything"
+    refused = r"tested on data that the run before it, or an update, was given .* knows everything"
     given = ["data=table", "data.path=new.csv", "data.time=time", "split=ratio", "eval.seen=include"]
     for own in (["data=synthetic", *TINY[:3]], [*given, "data.filters.duplicates=keep"]):
         with pytest.raises(recexp.RecexpError, match=refused):

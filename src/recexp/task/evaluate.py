@@ -49,7 +49,7 @@ def refuse_what_it_learned(run: Run) -> None:
     if data in learned:
         what = "its own data" if data == run.facts["data"] else "data that the run before it, or an update, was given"
         raise RecexpError(
-            f"{run.path} would be tested on {what} (its hash is {data[:12]}…), and it learned from everything in that, "
+            f"{run.path} would be tested on {what} (its hash is {data[:12]}…), and it knows everything in that, "
             "the test part too: it would look better than it is. Allowed is data that it has not seen: type "
             f"data=table data.path=FILE with later events. How it did on the newest ones is in "
             f"{run.path / 'drift.json'}; the run as it was fitted is tested after removing "
