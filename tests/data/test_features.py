@@ -275,13 +275,20 @@ def test_who_comes_later_is_encoded_as_one_whom_training_never_saw() -> None:
     assert all(bag_or_row(one, 3) == bag_or_row(one, 2) for one in after.users.values())
     assert bag(after.items["id"], 4) == {}
     assert bag_or_row(after.items["popularity"], 4) == [0.0]
-    for name in ("text", "genres", "price", "year", "vector"):
+    for name in ("text", "genres", "price", "year", "vector", "code"):
         assert bag_or_row(after.items[name], 4) == bag_or_row(after.items[name], 1)
         assert bag_or_row(after.items[name], 5) == bag_or_row(after.items[name], 2)
 
 
 def bag_or_row(column: Bags | Numbers, row: int) -> object:
     return bag(column, row) if isinstance(column, Bags) else column.values[row].tolist()
+
+
+def test_items_that_came_later_are_nothing_in_a_history_without_ids_of_items() -> None:
+    encoder = replace(ENCODER, items=["price"])
+    before, fitted = encoder(DATA, TRAIN), encoder.fit(DATA, TRAIN)
+    after = encoder.encode_more(before, fitted, replace(DATA, items=pl.concat([ITEMS, ITEMS[:1]])), {})
+    assert [bag(after.events["id"], row) for row in range(5)] == [{0: 1.0}, {1: 1.0}, {}, {}, {}]
 
 
 def test_rows_of_before_may_be_encoded_again() -> None:
