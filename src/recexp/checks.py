@@ -262,11 +262,14 @@ def refuse_senseless(plain: dict[str, Any]) -> None:
     fit, split = plain.get("fit", {}), plain.get("split", {})
     if plain.get("run", "") is None:
         raise RecexpError("run=null: the task needs the folder of a run. Type run=FOLDER, the run's last printed line.")
-    if "new" in plain and not any((plain["new"], *plain["features"].values())):
-        raise RecexpError("new is needed and was not given. Type new=FILE, or features.items=FILE.")
     if plain.get("mode", MODES[0]) not in MODES:
         allowed = nearest(plain["mode"], MODES)
         raise RecexpError(f"mode={plain['mode']}; allowed: {', '.join(allowed)}. Type mode={allowed[0]}.")
+    if plain.get("mode") == MODES[0] and not any((plain["new"], *plain["features"].values())):
+        raise RecexpError(
+            f"mode={MODES[0]}: new is needed and was not given. Type new=FILE, features.items=FILE or "
+            "features.users=FILE."
+        )
     precision = str(plain.get("trainer", {}).get("precision") or "32-true")
     if str(fit.get("_target_", "")).startswith("recexp.fit.solve.") and precision not in ("32-true", "32"):
         raise RecexpError(

@@ -167,6 +167,8 @@ class _Desk:
             raise RecexpError(f"{_solved(plain)} takes no {step}; drop {typed}.")
         self._complain_of_task_key(parent, step, typed)
         self._complain_of_choice(parent, step, plain, typed)
+        if parent == "data":
+            self._complain_of_source_key(step, typed)
         if parent == "trainer" and step in annotated(TRAINER):
             raise RecexpError(f"{typed}: conf/trainer says nothing of {step}, and Lightning knows it. Type +{typed}.")
         names = dict.fromkeys([*(str(key) for key in node), *(self.groups if not parent else ())])
@@ -191,6 +193,16 @@ class _Desk:
             chosen = plain.hydra.runtime.choices.get(outer)
             raise RecexpError(
                 f"{typed}: {step} is a choice within {outer}, and {outer}={chosen} has none; drop {typed}."
+            )
+
+    def _complain_of_source_key(self, step: str, typed: str) -> None:
+        """A key that other sources of data have."""
+        files = [file for folder in self.asked.conf for file in sorted(folder.glob("data/*.yaml"))]
+        having = [file.stem for file in files if step in OmegaConf.load(file)]
+        if having:
+            raise RecexpError(
+                f"{typed}: {step} is a key of data={'|'.join(having)}, which was not chosen. "
+                f"Type data={having[-1]} {typed}."
             )
 
     def _complain_of_task_key(self, parent: str, step: str, typed: str) -> None:

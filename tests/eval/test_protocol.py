@@ -194,7 +194,9 @@ def test_scores_of_another_shape_are_refused(random_world, full) -> None:
 
 
 def test_a_cut_off_beyond_the_catalogue_is_refused(random_world, full, sampled) -> None:
-    with pytest.raises(RecexpError, match=r"cut-off 31, but there are only 30 items in data=toy; type eval\.k=\[5\]"):
+    with pytest.raises(
+        RecexpError, match=r"cut-off 31, but there are only 30 items that are ranked; type eval\.k=\[5\]"
+    ):
         random_world.on(full(k=[5, 31]))
     with pytest.raises(RecexpError, match="cut-off 8, but there are only 7 candidates"):
         random_world.on(sampled(k=[8]))

@@ -120,6 +120,22 @@ def test_the_program_of_queries_knows_users_by_their_features_too() -> None:
     torch.testing.assert_close(tower(*tower.inputs(query)), network.encode_query(query))
 
 
+def test_inputs_of_a_program_have_names_of_their_own() -> None:
+    number = Numbers(torch.zeros(4, 1))
+    columns = {
+        "vector": number,
+        "history": number,
+        "a": Bags.single(np.arange(4), 4),
+        "a_tokens": number,
+        "user": number,
+    }
+    features = replace(FEATURES, users={**FEATURES.users, **columns})
+    query, _ = model(features=features).towers()
+    assert len(set(query.names)) == len(query.names) == 11
+    assert "vector" not in query.names, "that is the output"
+    assert {"a_tokens", "a_weights", "user_a_tokens", "user_vector", "user", "user_user"} < set(query.names)
+
+
 def test_id_dropout_hides_ids_in_training_only() -> None:
     network = model("model.id_dropout=0.5", "model.dropout=0.0")
     items = torch.zeros(400, dtype=torch.int64)

@@ -295,5 +295,5 @@ def test_a_model_that_looks_at_no_features_refuses_them(towers: Path) -> None:
 
 
 def test_neither_events_nor_features_are_refused_before_anything_is_read(reading: Run) -> None:
-    with pytest.raises(RecexpError, match=r"new is needed and was not given\. Type new=FILE, or features\.items=FILE"):
+    with pytest.raises(RecexpError, match=r"new is needed and was not given\. Type new=FILE, features\.items=FILE or"):
         updated()

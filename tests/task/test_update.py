@@ -181,7 +181,7 @@ def later() -> str:
 def test_any_model_can_be_refitted(run: Callable[..., Run]) -> None:
     done = run(*TINY, "model=mf", "trainer.max_epochs=3", "hydra.run.dir=run")
     write("new.csv", [(900, 5), (900, 6), (900, 500)])
-    with pytest.raises(recexp.RecexpError, match=r"mode=refresh: MF cannot take in new rows.* Type mode=refit\."):
+    with pytest.raises(recexp.RecexpError, match=r"mode=refresh: MF has no such way\. Type mode=refit\."):
         updated(mode="refresh")
     version = updated(mode="refit")
     assert version.recommend([900], k=5).height == 5
@@ -249,6 +249,21 @@ def test_a_version_is_not_tested_on_what_it_learned(base: Run) -> None:
     write("later.csv", rows)
     found = recexp.run("task=evaluate", "run=run", "data=table", "data.path=later.csv", "data.time=time", "eval.k=[5]")
     assert 0 <= found.metrics["test/hr@5"] <= 1
+    known = union(recexp.load_run("run")).interactions
+    again = pl.DataFrame({"user": known.user, "item": known.item, "time": known.time}).filter(user=30)
+    pl.concat([pl.read_csv("later.csv"), again.cast(pl.Int64)]).write_csv("both.csv")
+    last = ["data=table", "data.path=both.csv", "data.time=time", "data.filters.duplicates=keep"]
+    with pytest.raises(recexp.RecexpError, match=r"1 of the \d+ events that would be asked for are known to "):
+        recexp.run("task=evaluate", "run=run", *last, "eval.k=[5]")
+
+
+def test_what_was_folded_in_can_be_refitted_later(base: Run) -> None:
+    first = updated()
+    second = updated(mode="refit", new=None)
+    assert second.users.to_list() == first.users.to_list()
+    assert union(second).sha256 == union(first).sha256
+    assert not torch.equal(factors(second)[0], factors(first)[0])
+    assert second.trained[-1]
 
 
 def test_a_version_is_not_tested_on_what_earlier_ones_learned(base: Run) -> None:

@@ -142,6 +142,9 @@ def _locate(name: str) -> RawFile | None:
 def _missing(name: str, hint: str) -> RecexpError:
     beside = (_folders()[0] / Path(name).expanduser()).parent
     there = [p.name for p in beside.iterdir() if p.is_file()] if beside.is_dir() else []
+    if Path(name).expanduser().is_absolute():
+        near = f"; {beside} holds {', '.join(nearest(Path(name).name, there)[:5])}" if there else ""
+        return RecexpError(f"no file {name} (or {name}.gz){near}. Type the path of one that there is.")
     places = "the working directory, $RECEXP_DATA" + ("" if os.environ.get("RECEXP_DATA") else " (not set)")
     message = f"no file {name} (or {name}.gz) in {places} or {cache_folder() / 'raw'}"
     message += f"; {hint}" if hint else ""

@@ -89,7 +89,7 @@ class Full:
     def on(self, split: Split, holdout: Holdout, dataset: Dataset, seed: int) -> FullRanking:
         """Freeze the questions."""
         ranked = dataset.num_items if holdout.candidates is None else len(holdout.candidates)
-        check_depth(self.settings.k, ranked, f"items in data={dataset.name}")
+        check_depth(self.settings.k, ranked, "items that are ranked")
         asked = distinct(holdout.target, dataset.num_items)
         target = unseen(asked, holdout.history, dataset.num_items) if self.seen == "exclude" else asked
         questions = ask(target, split, holdout, dataset)

@@ -13,6 +13,8 @@ from recexp.model.base import lookup
 from recexp.types import PAD, Bags, Columns, Numbers
 
 Inputs = Iterable[Tensor]
+TAKEN = ("vector", "history", "history_weight", "context")
+"""Names of what a tower gives and takes besides columns."""
 
 
 class Known(nn.Module):
@@ -92,9 +94,14 @@ def inputs(columns: Iterable[nn.Module], ids_R: Tensor) -> list[Tensor]:
 
 
 def names(columns: Iterable[nn.Module], called: Sequence[str], side: str) -> list[str]:
-    """A name for each of the inputs."""
-    pairs = zip(of(columns), called, strict=True)
-    return [f"{side if name == 'id' else name}{ending}" for one, name in pairs for ending in one.endings]
+    """A name for each of the inputs, none of which is another's or the output's."""
+    found: list[str] = []
+    for one, name in zip(of(columns), called, strict=True):
+        base = side if name == "id" else name
+        while {f"{base}{ending}" for ending in one.endings} & {*found, *TAKEN}:
+            base = f"{side}_{base}"
+        found += [f"{base}{ending}" for ending in one.endings]
+    return found
 
 
 def column(name: str, one: Bags | Numbers, embedding_dim: int, init_std: float) -> Ids | Tokens | Values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import polars as pl
 from omegaconf import DictConfig
 
 from recexp.errors import RecexpError
@@ -23,6 +24,7 @@ def evaluate(config: DictConfig, job: Job) -> None:
     with show.waiting("reading the run and its data"):
         model = run.served  # a run that cannot be loaded is refused before anything is written
         refuse_what_it_learned(run)
+        refuse_what_it_knows(run)
         identity, experiment = run.experiment.identity(), run.tested
     trainer, loggers = experiment.trainer(), experiment.loggers(job.folder.path)
     job.rank = trainer.global_rank
@@ -54,6 +56,21 @@ def refuse_what_it_learned(run: Run) -> None:
             f"data=table data.path=FILE with later events. How it did on the newest ones is in "
             f"{run.path / 'drift.json'}; the run as it was fitted is tested after removing "
             f"{home(run.path) / CURRENT}."
+        )
+
+
+def refuse_what_it_knows(run: Run) -> None:
+    """Raises: RecexpError where events that would be asked for are among those that an updated version knows."""
+    if "learned_from" not in run.facts:
+        return
+    own, asked = Run(run.path).experiment.data.dataset, run.experiment.data.split.test.target
+    keys = ["user", "item", *(["time"] if own.timed else [])]
+    known, wanted = (pl.DataFrame({key: getattr(events, key) for key in keys}) for events in (own.interactions, asked))
+    if met := wanted.join(known, on=keys, how="semi").height:
+        raise RecexpError(
+            f"{met:,} of the {wanted.height:,} events that would be asked for are known to {run.path}: it would look "
+            "better than it is. Leave users without later events out of the data, or take a split that asks for later "
+            "events alone, such as split=temporal."
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
+from recexp.checks import MODES
 from recexp.data.aligned import numbers, some
 from recexp.data.base import prepare
 from recexp.errors import RecexpError, nearest
@@ -79,7 +80,8 @@ def read(config: DictConfig, run: Run) -> News:
     dataset, row_N = _made(data).extend(base, whole, *(came.tables.get(side) for side in SIDES))
     fresh = row_N >= whole.height - events.height
     grown = (dataset.num_users, dataset.num_items) != (before.num_users, before.num_items)
-    if not (fresh.any() or grown or any(len(rows) for rows in came.filled.values())):
+    asked = config.mode == MODES[0] or config.new is not None
+    if asked and not (fresh.any() or grown or any(len(rows) for rows in came.filled.values())):
         _complain_of_nothing(config, run, _filters(source)["duplicates"], events.height)
     learned_from = [*run.facts.get("learned_from", [run.facts["data"]]), *own, dataset.sha256]
     notes = [*came.notes, *_notes(run, source, events.height - int(fresh.sum()), before, dataset)]

@@ -51,7 +51,7 @@ def opening(experiment: Experiment, module: Evaluated) -> None:
     data = experiment.data.dataset
     console.print(
         f"[bold]{type(module.model).__name__}[/], {module.num_parameters:,} parameters · [bold]{data.name}[/], "
-        f"{data.num_users:,} users, {data.num_items:,} items, {len(experiment.data.split.train):,} events",
+        f"{data.num_users:,} users, {data.num_items:,} items, {len(experiment.data.split.train):,} events in train",
         soft_wrap=True,
     )
 

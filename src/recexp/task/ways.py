@@ -144,9 +144,7 @@ def way(mode: str, run: Run) -> Way:
             _ = run.vocabulary  # complains where it was not kept
         return found[0]
     modes = [f"mode={name}" for name in WAYS if ways(name, run)]
-    raise RecexpError(
-        f"mode={mode}: {type(run.model).__name__} cannot take in new rows one by one. Type {' or '.join(modes)}."
-    )
+    raise RecexpError(f"mode={mode}: {type(run.model).__name__} has no such way. Type {' or '.join(modes)}.")
 
 
 @dataclass(frozen=True)
