@@ -196,9 +196,9 @@ class _Desk:
             )
 
     def _complain_of_source_key(self, step: str, typed: str) -> None:
-        """A key that other sources of data have."""
+        """A key that other sources of data need."""
         files = [file for folder in self.asked.conf for file in sorted(folder.glob("data/*.yaml"))]
-        having = [file.stem for file in files if step in OmegaConf.load(file)]
+        having = [file.stem for file in files if OmegaConf.is_missing(OmegaConf.load(file), step)]
         if having:
             raise RecexpError(
                 f"{typed}: {step} is a key of data={'|'.join(having)}, which was not chosen. "
