@@ -1,6 +1,6 @@
 """Cold items on MovieLens 1M: a two-tower run against chance and against TF-IDF neighbours.
 
-python benchmarks/cold_items.py RUN   # a finished run of experiment=movielens_1m_cold_items
+python benchmarks/cold_items.py RUN…   # finished runs of experiment=movielens_1m_cold_items, one for each seed
 """
 
 from __future__ import annotations
@@ -49,19 +49,21 @@ class Neighbours:
         return torch.stack(rows)
 
 
-def main(path: str) -> None:
+def main(paths: list[str]) -> None:
     """Measure, print, keep."""
-    run = recexp.load_run(path)
+    runs = [recexp.load_run(path) for path in paths]
+    run = runs[0]
     evaluations, cosines = run.experiment.evaluations, tf_idf(run)
     tried = {k: recall(evaluations["val"], Neighbours(cosines, k)) for k in (1, 5, 20, 10_000)}
     k = max(tried, key=lambda one: tried[one])
     found = {
-        "two_tower": run.metrics["test/recall@20"],
+        **{f"two_tower, seed {one.facts['seed']}": one.metrics["test/recall@20"] for one in runs},
+        "two_tower, mean": float(np.mean([one.metrics["test/recall@20"] for one in runs])),
         "random": run.metrics["popularity/recall@20"],  # no cold item is in train: all tie
         f"tf_idf, {k} neighbours": recall(evaluations["test"], Neighbours(cosines, k)),
     }
     print(pl.DataFrame({"model": [*found], "recall@20": [*found.values()]}))
-    print(save("movielens_1m_cold_items", **of_run(path), controls=found))
+    print(save("movielens_1m_cold_items", **of_run(paths[0]), controls=found))
 
 
 def recall(evaluation: object, score: Neighbours) -> float:
@@ -73,4 +75,4 @@ def recall(evaluation: object, score: Neighbours) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])
