@@ -186,6 +186,7 @@ def test_features_that_cannot_be_are_refused(reading: Run) -> None:
         updated(given, "mode=refresh")
     with pytest.raises(RecexpError, match=r"no vocabulary\.parquet.* Type mode=refit"):
         updated(given)
+    assert updated(given, "mode=refit").items[-1] == 77
 
 
 def test_what_events_brought_is_described_later(reading: Run) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 from omegaconf import DictConfig
 from polars.exceptions import PolarsError
 
+from recexp.checks import MODES
 from recexp.data.aligned import numbers
 from recexp.errors import RecexpError, nearest
 from recexp.task.assemble import make
@@ -59,7 +60,8 @@ def read(config: DictConfig, run: Run, base: Dataset, before: Dataset, earlier: 
         if table is not None:
             refuse_unheeded(run, side)
             _add(found, side, known, start, conformed(table, known))
-            run.vocabulary.check(side, found.tables[side])
+            if config.mode == MODES[0]:  # a refit learns, and looks, for itself
+                run.vocabulary.check(side, found.tables[side])
         elif earlier.get(side) is not None:
             found.tables[side] = known[start:]
     return found
