@@ -96,3 +96,11 @@ def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(
     assert second == "python -m recexp resume=killed"
     assert resumed.facts["command"] == first != second
     assert 1000 < resumed.metrics["time/fit_s"] < resumed.facts["seconds"]
+
+
+@pytest.mark.parametrize(("time", "said"), [(["data.time=time"], False), ([], True)])
+def test_events_without_times_are_said_to_be_in_order(
+    time: list[str], said: bool, run: Callable[..., Run], on_checkerboard: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*on_checkerboard[:-1], *time, "model=popularity", "eval.k=[5]")
+    assert ("events without times: the order in which they stand is taken" in capsys.readouterr().out) == said

@@ -54,6 +54,8 @@ def opening(experiment: Experiment, module: Evaluated) -> None:
         f"{data.num_users:,} users, {data.num_items:,} items, {len(experiment.data.split.train):,} events in train",
         soft_wrap=True,
     )
+    if not data.timed:
+        notes(["events without times: the order in which they stand is taken"])
 
 
 def notes(lines: Sequence[str]) -> None:
