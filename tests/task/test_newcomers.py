@@ -278,6 +278,10 @@ def test_new_items_without_features_are_counted(reading: Run, capsys: pytest.Cap
     shown = " ".join(capsys.readouterr().out.split())
     assert "features.items: 1 of 2 are known already, and stay as they are" in shown
     assert "last new event" not in shown, "there is none to ask for"
+    assert "change of" not in shown
+    Path("users.csv").write_text("user,city\n950,c1\n")
+    updated("features.users=users.csv")
+    assert "features.users: without neighbours, which stay unknown of them" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_fraction_among_whole_numbers_stays_one(reading: Run) -> None:

@@ -211,7 +211,8 @@ def table(found: Mapping[str, Any]) -> Table:
     for side in ("users", "items"):
         shown.add_row(f"{side} touched", f"{rows[side]:,}", f"{rows[f'new_{side}']:,} new")
     for name, moved in found["change"].items():
-        shown.add_row(f"change of {name}", f"{moved['mean']:.1%}", f"{moved['max']:.1%} at most")
+        if moved["max"]:
+            shown.add_row(f"change of {name}", f"{moved['mean']:.1%}", f"{moved['max']:.1%} at most")
     for name in ("touched", "others"):
         for other, share in found["overlap"][name].items():
             if other != "users" and share is not None:

@@ -74,6 +74,8 @@ def _add(found: Newcomers, side: str, known: pl.DataFrame, start: int, table: pl
     new = table.filter(pl.Series(row_R == PAD))
     if left := int((~fills_R & (row_R != PAD)).sum()):
         found.notes.append(f"features.{side}: {left:,} of {table.height:,} are known already, and stay as they are")
+    if missing := [column for column in known.columns if column not in table.columns]:
+        found.notes.append(f"features.{side}: without {', '.join(missing)}, which stay unknown of them")
     found.filled[side] = np.sort(row_R[fills_R])
     found.tables[side] = _below(known[start:], table.filter(pl.Series(fills_R)), new)
 
