@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from omegaconf import DictConfig
 
+from recexp.checks import trusted
 from recexp.errors import RecexpError
 from recexp.eval.protocol import Result
 from recexp.fit.base import Evaluated
@@ -63,7 +64,8 @@ def refuse_what_it_knows(run: Run) -> None:
     """Raises: RecexpError where events that would be asked for are among those that an updated version knows."""
     if "learned_from" not in run.facts:
         return
-    own, asked = Run(run.path).experiment.data.dataset, run.experiment.data.split.test.target
+    before = Run(run.path, trusted(run.folder.config(), run.config.allow))
+    own, asked = before.experiment.data.dataset, run.experiment.data.split.test.target
     keys = ["user", "item", *(["time"] if own.timed else [])]
     known, wanted = (pl.DataFrame({key: getattr(events, key) for key in keys}) for events in (own.interactions, asked))
     if met := wanted.join(known, on=keys, how="semi").height:
