@@ -34,6 +34,15 @@ def test_csv_and_text_ids(write: Write, everything: Filters) -> None:
     assert load(everything, "items.csv").items.rows() == [("a", None), ("b", 3)]
 
 
+def test_ids_of_a_csv_keep_their_zeros(write: Write, everything: Filters) -> None:
+    write("e.csv", "user,item\n1,007\n2,7\n1,012\n")
+    write("items.csv", "item,price\n007,3\n012,4\n7,5\n")
+    assert load(everything, "items.csv").items.rows() == [("007", 3), ("012", 4), ("7", 5)]
+    write("items.csv", "item\n")
+    with pytest.raises(RecexpError, match=r"items\.csv has no rows; expected one for each item"):
+        load(everything, "items.csv")
+
+
 def test_another_table_is_another_dataset(write: Write, everything: Filters) -> None:
     write("e.csv", "user,item\n1,8\n2,7\n1,7\n")
     write("items.csv", "item,price\n7,3\n")
