@@ -189,6 +189,19 @@ def test_features_that_cannot_be_are_refused(reading: Run) -> None:
     assert updated(given, "mode=refit").items[-1] == 77
 
 
+def test_labels_of_earlier_events_stay_when_none_come(towers: Path) -> None:
+    pl.read_csv(towers.parent / "events.csv").with_columns(stars=pl.col("item") % 5 + 1).write_csv("events.csv")
+    table = ["data=table", "data.path=events.csv", "data.time=time", "data.label=stars"]
+    features = [f"data.features.items={towers.parent}/items.jsonl", "model=two_tower", "eval.k=[5]"]
+    recexp.run(*SMALL, *table, *features, "trainer.max_epochs=1", "hydra.run.dir=run")
+    Path("new.csv").write_text("user,item,time,stars\n3,500,2000000000,4\n")
+    first = updated("new=new.csv")
+    version = updated(described(first, [77], 3))
+    label = union(recexp.load_run("run")).interactions.label
+    assert sorted(label) == sorted(union(first).interactions.label)
+    assert union(recexp.load_run("run")).sha256 == version.facts["data"]
+
+
 def test_what_events_brought_is_described_later(reading: Run) -> None:
     """Events come first as a rule, and the catalogue after them."""
     first = updated(write([(3, 500), (900, 5)]))
