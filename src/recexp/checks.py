@@ -65,7 +65,7 @@ TOP_LEVEL = {
 }
 """Kinds of the keys that belong to no class."""
 
-MODES = ("fold_in", "refresh", "refit")
+FOLD_IN, REFRESH, REFIT = MODES = ("fold_in", "refresh", "refit")
 """Of task=update."""
 
 GIVEN_BY_CODE = ("logger", "callbacks", "enable_model_summary")
@@ -262,12 +262,12 @@ def refuse_senseless(plain: dict[str, Any]) -> None:
     fit, split = plain.get("fit", {}), plain.get("split", {})
     if plain.get("run", "") is None:
         raise RecexpError("run=null: the task needs the folder of a run. Type run=FOLDER, the run's last printed line.")
-    if plain.get("mode", MODES[0]) not in MODES:
+    if plain.get("mode", FOLD_IN) not in MODES:
         allowed = nearest(plain["mode"], MODES)
         raise RecexpError(f"mode={plain['mode']}; allowed: {', '.join(allowed)}. Type mode={allowed[0]}.")
-    if plain.get("mode") == MODES[0] and not any((plain["new"], *plain["features"].values())):
+    if plain.get("mode") == FOLD_IN and not any((plain["new"], *plain["features"].values())):
         raise RecexpError(
-            f"mode={MODES[0]}: new is needed and was not given. Type new=FILE, features.items=FILE or "
+            f"mode={FOLD_IN}: new is needed and was not given. Type new=FILE, features.items=FILE or "
             "features.users=FILE."
         )
     precision = str(plain.get("trainer", {}).get("precision") or "32-true")

@@ -38,7 +38,11 @@ class Extended:
 
     def load(self) -> Dataset:
         """Read both."""
-        return self.extend(self.source.load(), self.new.rows(), *self.new.features.tables(None, None))[0]
+        return self.on(self.source.load(), self.new.rows())[0]
+
+    def on(self, dataset: Dataset, rows: pl.DataFrame) -> tuple[Dataset, np.ndarray]:
+        """As `extend`, with its own features of those who came."""
+        return self.extend(dataset, rows, *self.new.features.tables(None, None))
 
     def extend(
         self, dataset: Dataset, rows: pl.DataFrame, users: pl.DataFrame | None = None, items: pl.DataFrame | None = None

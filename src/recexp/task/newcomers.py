@@ -11,12 +11,12 @@ import polars as pl
 from omegaconf import DictConfig
 from polars.exceptions import PolarsError
 
-from recexp.checks import MODES
+from recexp.checks import FOLD_IN
 from recexp.data.aligned import numbers
 from recexp.errors import RecexpError, nearest
 from recexp.task.assemble import make
 from recexp.task.run import Run
-from recexp.types import PAD, Dataset
+from recexp.types import PAD, Dataset, Features
 
 FILES = "recexp.data.feature_files.FeatureFiles"
 SIDES = ("users", "items")
@@ -60,7 +60,7 @@ def read(config: DictConfig, run: Run, base: Dataset, before: Dataset, earlier: 
         if table is not None:
             refuse_unheeded(run, side)
             _add(found, side, known, start, conformed(table, known))
-            if config.mode == MODES[0]:  # a refit learns, and looks, for itself
+            if config.mode == FOLD_IN:  # a refit learns, and looks, for itself
                 run.vocabulary.check(side, found.tables[side])
         elif earlier.get(side) is not None:
             found.tables[side] = known[start:]
@@ -142,18 +142,17 @@ def refuse_unheeded(run: Run, side: str) -> None:
     """Raises: RecexpError where the model looks at no table of this side."""
     columns = {} if run.features is None else getattr(run.features, side)
     if not set(columns) - {*OWN}:
-        looks = (
-            "looks at no features" if run.features is None else f"looks at nothing of {side} but {', '.join(columns)}"
-        )
+        but = f" but {', '.join(columns)}" if columns else ""
+        looks = "looks at no features" if run.features is None else f"looks at nothing of {side}{but}"
         raise RecexpError(
-            f"features.{side}: {type(run.model).__name__} of {run.path} {looks or 'nothing'}. Drop it, or update a run "
-            f"of model=two_tower or dssm whose data.features.{side} are given."
+            f"features.{side}: {type(run.model).__name__} of {run.path} {looks}. Drop it, or update a run of "
+            f"model=two_tower or dssm whose data.features.{side} are given."
         )
 
 
-def nameless(run: Run, before: Dataset, after: Dataset) -> Iterator[str]:
-    """A note of the new items of which the model can know nothing."""
-    heeded = [] if run.features is None else [one for one in run.features.items if one not in OWN]
+def nameless(features: Features, before: Dataset, after: Dataset) -> Iterator[str]:
+    """A note of the new items of which a model with these features can know nothing."""
+    heeded = [one for one in features.items if one not in OWN]
     new = after.items[before.num_items :]
     blank = new.select(pl.all_horizontal(pl.col(heeded).is_null())).to_series().sum() if heeded else new.height
     if blank:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
-from recexp.checks import MODES
+from recexp.checks import FOLD_IN
 from recexp.data.aligned import numbers, some
 from recexp.data.base import prepare
 from recexp.errors import RecexpError, nearest
@@ -66,22 +66,23 @@ def read(config: DictConfig, run: Run) -> News:
         RecexpError: a file is not as it should be, there is nothing new, or the run's data is not what it was.
     """
     saved = cast(dict[str, Any], OmegaConf.to_container(run.config.data, resolve=True))
-    earlier = _made(saved["new"]).rows() if saved["_target_"] == EXTENDED else None
-    source = saved if earlier is None else saved["source"]
+    updated = saved["_target_"] == EXTENDED
+    source = saved["source"] if updated else saved
     base: Dataset = _made(source).load()
-    before = base if earlier is None else _made(saved).load()
+    earlier = [_made(saved["new"]).rows()] if updated else []
+    before = _made(saved).on(base, earlier[0])[0] if updated else base
     _refuse_other_data(run, before)
-    came = newcomers.read(config, run, base, before, {} if earlier is None else saved["new"]["features"])
+    came = newcomers.read(config, run, base, before, saved["new"]["features"] if updated else {})
     events, own = _events(config, run, source, base, came)
-    columns = {name: name for name in events.columns}
+    whole = _stacked([*earlier, events])
+    columns = {name: name for name in whole.columns}
     files = {side: NEW_FEATURES[side] if side in came.tables else None for side in SIDES}
     data = {"_target_": EXTENDED, "source": source, "new": _table(NEWS, columns, source, files)}
-    whole = _stacked([*([] if earlier is None else [earlier]), events])
     dataset, row_N = _made(data).extend(base, whole, *(came.tables.get(side) for side in SIDES))
     fresh = row_N >= whole.height - events.height
     grown = (dataset.num_users, dataset.num_items) != (before.num_users, before.num_items)
-    asked = config.mode == MODES[0] or config.new is not None
-    if asked and not (fresh.any() or grown or any(len(rows) for rows in came.filled.values())):
+    wanted = config.mode == FOLD_IN or config.new is not None
+    if wanted and not (fresh.any() or grown or any(len(rows) for rows in came.filled.values())):
         _complain_of_nothing(config, run, _filters(source)["duplicates"], events.height)
     learned_from = [*run.facts.get("learned_from", [run.facts["data"]]), *own, dataset.sha256]
     notes = [*came.notes, *_notes(run, source, events.height - int(fresh.sum()), before, dataset)]
@@ -109,7 +110,7 @@ def _notes(run: Run, source: Mapping[str, Any], repeated: int, before: Dataset, 
         if was.dtypes[0] != now.dtypes[0]:
             yield f"ids of {was.columns[0]}s are text from now on: {now.to_series(0)[-1]!r} is no number"
     if run.features is not None:
-        yield from newcomers.nameless(run, before, after)
+        yield from newcomers.nameless(run.features, before, after)
 
 
 def _hash(table: Any, events: pl.DataFrame) -> list[str]:

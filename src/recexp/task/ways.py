@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from recexp.checks import FOLD_IN, REFIT, REFRESH
 from recexp.data.module import DataModule
 from recexp.data.vocabulary import Vocabulary
 from recexp.errors import RecexpError
@@ -118,12 +119,12 @@ def refit(update: Update, news: News) -> Updated:
 
 
 WAYS: dict[str, list[tuple[Callable[[Run], bool], Way]]] = {
-    "fold_in": [
+    FOLD_IN: [
         (lambda run: isinstance(run.model, Updatable), fold_in),
         (lambda run: run.features is not None, look_up),
     ],
-    "refresh": [(lambda run: isinstance(run.model, Growable), refresh)],
-    "refit": [(lambda run: isinstance(run.model, Recommender), refit)],
+    REFRESH: [(lambda run: isinstance(run.model, Growable), refresh)],
+    REFIT: [(lambda run: isinstance(run.model, Recommender), refit)],
 }
 """Of each mode, what a run must be able to do, and what is done then."""
 
